@@ -1,0 +1,1 @@
+"""Floor 0: configuration, errors, logging and files. Knows no torch."""

@@ -1,0 +1,111 @@
+"""Files that are either whole or absent, and where the shipped ones lie.
+
+A folder that matters is written aside, synced, then renamed into place:
+
+    out/.full_sft_512.writing-4711/   every file written and fsynced here
+    out/full_sft_512/                 appears in one rename
+
+so a reader never sees half of it, whenever the writer is stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from danlu.base.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def configs() -> Path:
+    """Return the folder of shipped configurations: in the package once installed, else beside `src`."""
+    inside = PACKAGE / "configs"
+    return inside if inside.is_dir() else PACKAGE.parents[1] / "configs"
+
+
+def cache() -> Path:
+    """Return the folder for what can be made again: `$DANLU_CACHE`, else the user's cache folder."""
+    chosen = os.environ.get("DANLU_CACHE")
+    if chosen:
+        return Path(chosen)
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path("/nonexistent")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    if os.access(base if base.exists() else base.parent, os.W_OK):
+        return base / "danlu"
+    return Path(os.environ.get("TMPDIR") or "/tmp") / f"danlu-{os.getuid()}"
+
+
+def sync(path: Path) -> None:
+    """Force a file's content, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file in one rename, synced."""
+    aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
+    aside.write_text(text, encoding="utf-8")
+    sync(aside)
+    aside.replace(path)
+    sync(path.parent)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to write in; on success it becomes `path` in one rename, on failure it is gone.
+
+    An older folder at `path` is replaced: it stays in place until the new one is whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+        for file in sorted(aside.rglob("*")):
+            sync(file)
+        sync(aside)
+        if path.exists():
+            old = path.with_name(f".{path.name}.replaced-{os.getpid()}")
+            path.rename(old)
+            aside.rename(path)
+            shutil.rmtree(old)
+        else:
+            aside.rename(path)
+        sync(path.parent)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def need_space(folder: Path, size: int) -> None:
+    """Refuse to begin writing `size` bytes where they would not fit."""
+    there = folder
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise UserError(
+            f"{folder}: {size / 1e6:,.1f} MB to write, {free / 1e6:,.1f} MB free",
+            "free some space, or choose another folder",
+        )
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,44 @@
+"""`danlu config`: every key of a stage, its default and its one-line meaning, or a JSON schema."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(name="config")
+@click.argument("stage", metavar="STAGE|FILE.yaml")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--json-schema", is_flag=True, help="Print the schema a form or an editor can use.")
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print the configuration as a file to start from.")
+def command(stage: str, settings: tuple[str, ...], json_schema: bool, as_yaml: bool) -> None:
+    """Print every key of STAGE with its value and meaning.
+
+    \b
+    danlu config sft                       all keys
+    danlu config sft optim.lr=1e-4         with your settings checked and applied
+    danlu config sft --yaml > mine.yaml    then: danlu train mine.yaml
+    """
+    from danlu.base import config
+    from danlu.stages import find, load_stage
+
+    path, name = find(stage)
+    kind = load_stage(name).Config
+    if json_schema:
+        click.echo(json.dumps(kind.model_json_schema(by_alias=True), ensure_ascii=False, indent=2))
+        return
+    cfg = config.load(kind, path, settings)
+    if as_yaml:
+        click.echo(config.dump(cfg), nl=False)
+        return
+    values = config.flat(cfg.model_dump(mode="json", by_alias=True))
+    for field in config.fields(kind):
+        value = json.dumps(values.get(field.key, _section(values, field.key)), ensure_ascii=False)
+        click.echo(click.style(field.key, bold=True) + f" = {value}" + click.style(f"   [{field.type}]", dim=True))
+        click.echo(f"    {field.help}")
+
+
+def _section(values: dict[str, object], key: str) -> object:
+    """Return the part of flattened values below `key`: a section given whole, such as `model`."""
+    return {name[len(key) + 1 :]: value for name, value in values.items() if name.startswith(key + ".")} or None

@@ -1,0 +1,242 @@
+"""One run: its folder, its clock, its checkpoints, and how it ends.
+
+    runs/pretrain_512/20261121-093000/
+        config.yaml     exactly what runs; `danlu train` on it runs it again
+        metrics.jsonl   one object a step
+        log.txt         what was said
+        step-000500/    a whole checkpoint
+        latest          the newest one's name
+
+`Run` is what `fit` sees. It knows when to stop (Ctrl-C, SIGTERM, `max_hours`), when something is
+due, and how to save; the ranks agree on each of these, so none waits for another that has left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+
+from danlu import __version__
+from danlu.base import config, log, paths
+from danlu.base.errors import UserError
+from danlu.base.log import say
+from danlu.checkpoint import gather
+from danlu.checkpoint.store import Store
+from danlu.device import api
+from danlu.model import config as model_config
+from danlu.model import weights
+from danlu.parallel import mesh
+from danlu.tokenizer.tokenizer import Tokenizer
+from danlu.train import resume
+from danlu.train.config import TrainConfig
+from danlu.train.metrics import Metrics
+
+
+class Resumable(Protocol):
+    """What a stream of batches must offer to be part of a checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Run:
+    """One run under way. Made by `open_run`."""
+
+    def __init__(self, cfg: TrainConfig, device: api.Device, world: mesh.World) -> None:
+        self.cfg = cfg
+        self.device = device
+        self.world = world
+        self.dtype = device.default_dtype() if cfg.dtype == "auto" else getattr(torch, cfg.dtype)
+        self.model_cfg = model_config.resolve(cfg.model or cfg.from_ or "26m")
+        self.tokenizer = Tokenizer.load(cfg.tokenizer or cfg.from_ or "starter")
+        self.name = cfg.name or f"{cfg.weight}_{self.model_cfg.hidden_size}" + ("_moe" if self.model_cfg.moe else "")
+        self.dir = Path(self._agreed(self._choose_dir()))
+        self.step = 0
+        self.total_steps = cfg.steps or 0
+        self.best: float | None = None
+        self.last: dict[str, Any] = {}
+        self.metrics: Metrics | None = None
+        self._began = time.monotonic()
+        self._signal: int | None = None
+        self._check_before_work()
+        self.store = Store(self.dir, keep=cfg.keep)
+        self.checkpoint = resume.find(cfg.resume, self.store)
+
+    def _choose_dir(self) -> str:
+        if self.cfg.run_dir:
+            return self.cfg.run_dir
+        home = Path("runs") / self.name
+        if self.cfg.resume is True:
+            older = sorted(path for path in home.glob("*/") if (path / "config.yaml").exists())
+            if older:
+                return str(older[-1])
+        return str(home / time.strftime("%Y%m%d-%H%M%S"))
+
+    def _agreed(self, text: str) -> str:
+        return str(mesh.broadcast(text))
+
+    def _check_before_work(self) -> None:
+        if self.tokenizer.size > self.model_cfg.vocab_size:
+            raise UserError(
+                f"model.vocab_size: {self.model_cfg.vocab_size} words, but the tokenizer has {self.tokenizer.size}",
+                f"model.vocab_size={-(-self.tokenizer.size // 64) * 64}, or another tokenizer=",
+            )
+        finished = Path(self.cfg.out) / self.name
+        if (finished / "config.json").exists() and weights.read_config(finished) != self.model_cfg:
+            raise UserError(
+                f"{finished}: holds weights of another architecture",
+                f"name={self.name}_2 (or any other name), or move the old ones away",
+            )
+        if (self.dir / "latest").exists() and not self.cfg.resume:
+            raise UserError(f"run_dir: {self.dir} already holds a run", "resume=true to go on with it, or another run_dir")
+
+    def save_config(self) -> None:
+        """Write the configuration that runs, the model spelt out, where it can be run again."""
+        resolved = self.cfg.model_copy(update={"model": self.model_cfg.model_dump(mode="json"), "run_dir": str(self.dir)})
+        self.resolved = resolved
+        if self.world.rank == 0:
+            self.dir.mkdir(parents=True, exist_ok=True)
+            paths.write_text(self.dir / "config.yaml", config.dump(resolved))
+
+    def due(self, every: int) -> bool:
+        """Return whether something that happens every so many steps happens now."""
+        return bool(every) and self.step % every == 0
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Ask the loop to save and leave; asked a second time, leave at once."""
+        if self._signal is not None:
+            os._exit(128 + number)
+        self._signal = number
+        log.say(f"{signal.Signals(number).name}: saving after this step, then leaving; once more leaves at once")
+
+    def should_stop(self) -> bool:
+        """Return whether any rank was asked to stop, or the time given is over."""
+        late = self.cfg.max_hours is not None and time.monotonic() - self._began > self.cfg.max_hours * 3600
+        return mesh.any_rank(late or self._signal is not None)
+
+    @property
+    def stopped_early(self) -> bool:
+        return self.step < self.total_steps
+
+    def log(self, values: dict[str, float]) -> None:
+        """Write what a step measured where people and programs look."""
+        self.last |= values
+        if self.metrics is not None:
+            self.metrics.log(self.step, values)
+
+    def save(self, stepper: Any, batches: Resumable, valid: float | None = None, wait: bool = False) -> None:
+        """Keep everything needed to go on from here as if nothing had happened."""
+        tensors, plain = stepper.state()
+        plain |= {
+            "step": self.step,
+            "best": self.best,
+            "data": batches.state_dict(),
+            "config": self.resolved.model_dump(mode="json", by_alias=True),
+            "rng": resume.random_state(self.device),
+        }
+        with self._pause():
+            self.store.save(self.step, tensors, plain, wait=wait, metric=valid)
+
+    def restore(self, stepper: Any, batches: Resumable) -> None:
+        """Continue from the checkpoint found when the run was opened, if there is one."""
+        if self.checkpoint is None:
+            return
+        plain = self.store.plain(self.checkpoint)
+        resume.compare(plain["config"], self.resolved, self.cfg.accept_changes)
+        tensors, _ = stepper.state()
+        self.store.load(self.checkpoint, tensors)
+        stepper.load_state(tensors, plain)
+        batches.load_state_dict(plain["data"])
+        resume.restore_random_state(self.device, plain["rng"])
+        self.step, self.best = plain["step"], plain["best"]
+        if self.metrics is not None:
+            self.metrics.rewind(self.step)
+        say(f"resumed from {self.checkpoint} at step {self.step} of {self.total_steps}")
+
+    def _pause(self) -> contextlib.AbstractContextManager[Any]:
+        return self.metrics.pause() if self.metrics is not None else contextlib.nullcontext()
+
+    def finish(self, model: torch.nn.Module) -> None:
+        """Wait for the last checkpoint; if training is complete, put the finished weights into `out`."""
+        self.store.wait()
+        if self.stopped_early:
+            say(f"stopped at step {self.step} of {self.total_steps}; go on with resume=true run_dir={self.dir}")
+            return
+        state = gather.full_state(model)
+        if self.world.rank == 0:
+            folder = Path(self.cfg.out) / self.name
+            paths.need_space(folder, sum(tensor.nbytes for tensor in state.values()))
+            with paths.whole_folder(folder) as aside:
+                weights.save(state, self.model_cfg, aside)
+                self.tokenizer.save(aside)
+                (aside / "run.json").write_text(json.dumps(self._provenance(), ensure_ascii=False, indent=2))
+            say(f"finished weights: {folder}")
+        mesh.barrier()
+
+    def _provenance(self) -> dict[str, Any]:
+        parent = Path(self.cfg.from_) / "run.json" if self.cfg.from_ else None
+        return {
+            "stage": self.cfg.stage,
+            "weight": self.cfg.weight,
+            "name": self.name,
+            "run_dir": str(self.dir),
+            "step": self.step,
+            "measured": {key: value for key, value in self.last.items() if key in ("loss", "valid_loss", "tokens")},
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "danlu": __version__,
+            "torch": torch.__version__,
+            "device": f"{self.device.kind} ({self.device.name})",
+            "host": platform.platform(),
+            "ranks": self.world.ranks,
+            "tokenizer": self.tokenizer.fingerprint,
+            "config": self.resolved.model_dump(mode="json", by_alias=True),
+            "from": json.loads(parent.read_text(encoding="utf-8")) if parent and parent.exists() else None,
+        }
+
+
+@contextlib.contextmanager
+def open_run(cfg: TrainConfig) -> Iterator[Run]:
+    """Yield the run of a configuration; whatever happens inside, leave no half-written thing behind."""
+    device = api.choose(cfg.device)
+    world = mesh.start(device)
+    old = {}
+    try:
+        device.seed(cfg.seed)
+        run = Run(cfg, device, world)
+        run.save_config()
+        if world.rank == 0:
+            log.also_to(run.dir / "log.txt")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            old[number] = signal.signal(number, run.on_signal)
+        say(f"{run.name}: {model_config.describe(run.model_cfg)}; {device.name}, {str(run.dtype)[6:]}; {run.dir}")
+        try:
+            yield run
+        except Exception as error:
+            if not device.is_out_of_memory(error):
+                raise
+            raise UserError(f"{device.name}: out of memory at step {run.step}", _smaller(cfg)) from None
+        finally:
+            if run.metrics is not None:
+                run.metrics.close()
+            run.store.close()
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        log.also_to(None)
+        mesh.stop()
+
+
+def _smaller(cfg: TrainConfig) -> str:
+    if not cfg.recompute:
+        return f"a smaller micro_batch (now {cfg.micro_batch or 'chosen from seq_len'}; try 1), or recompute=true"
+    return f"a smaller micro_batch (now {cfg.micro_batch or 'chosen from seq_len'}), seq_len (now {cfg.seq_len}) or model"
