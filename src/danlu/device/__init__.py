@@ -1,0 +1,1 @@
+"""Floor 1: the accelerators. Vendor words live here and nowhere above."""
