@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from danlu.base.errors import UserError, pick
+from danlu.base.errors import UserError
 from danlu.base.log import say_once
 from danlu.device.device import Device, Traits
 
@@ -39,13 +39,17 @@ def current() -> Device:
 def choose(kind: str | None = None) -> Device:
     """Choose the device of this process and return it; `kind` is auto, cpu, cuda or npu."""
     global _current
-    kind = pick("device", kind or "auto", ("auto", *ACCELERATORS))
+    kind = kind or "auto"
     if kind == "auto":
         kind = available()
+    if kind not in ACCELERATORS:
+        raise UserError(f"there is no device '{kind}'", "one of: auto, " + ", ".join(ACCELERATORS))
     module = importlib.import_module(ACCELERATORS[kind])
     reason = module.why_not()
     if reason:
-        raise UserError(f"device: no {kind} here: {reason}", "device=auto takes what there is; 'danlu info' shows it")
+        raise UserError(
+            f"device: no {kind} here: {reason}", "device=auto takes what there is; 'danlu info' shows it"
+        )
     index = _index(kind, module)
     if _current is None or (_current.kind, _current.index) != (kind, index):
         _current = module.open_device(index)

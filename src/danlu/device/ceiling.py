@@ -17,7 +17,9 @@ SIZES = {"cpu": (256, 512, 1024, 2048)}
 LARGE = (1024, 4096, 8192)
 
 
-def measure(device: torch.device, dtype: torch.dtype, wait: Callable[[], None], seconds: float = SECONDS) -> float:
+def measure(
+    device: torch.device, dtype: torch.dtype, wait: Callable[[], None], seconds: float = SECONDS
+) -> float:
     """Return the FLOP/s of the fastest square product x @ w.T in `dtype`.
 
     Sizes grow until the time is used up: a slow device never begins one it could not finish.
@@ -35,7 +37,9 @@ def measure(device: torch.device, dtype: torch.dtype, wait: Callable[[], None], 
 
 
 @torch.no_grad()
-def _fastest(device: torch.device, dtype: torch.dtype, size: int, wait: Callable[[], None], seconds: float) -> float:
+def _fastest(
+    device: torch.device, dtype: torch.dtype, size: int, wait: Callable[[], None], seconds: float
+) -> float:
     """Return the seconds of the fastest product of one size; random numbers, since zeros draw less power."""
     x, w = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     torch.nn.functional.linear(x, w)  # the first call chooses and loads a kernel

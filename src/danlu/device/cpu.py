@@ -10,9 +10,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +22,16 @@ from danlu.device.device import Device, Traits
 TABLE: dict[str, Callable[..., Any]] = {}
 
 GLOO_SUMS = frozenset(
-    (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8, torch.int32, torch.int64)
+    (
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.int8,
+        torch.uint8,
+        torch.int32,
+        torch.int64,
+    )
 )
 
 
@@ -31,7 +40,7 @@ class Cpu(Device):
 
     kind = "cpu"
     backend = "gloo"
-    ops: ClassVar[Mapping[str, Callable[..., Any]]] = TABLE
+    ops = TABLE
 
     def __init__(self, index: int = 0) -> None:
         super().__init__(index, name(), Traits(has_fast_bf16(), True, True, True, GLOO_SUMS))
@@ -82,7 +91,9 @@ def count() -> int:
 def name() -> str:
     """Return the processor's name as its maker gives it."""
     if sys.platform == "darwin":
-        asked = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False)
+        asked = subprocess.run(
+            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+        )
         return asked.stdout.strip() or platform.machine()
     found = re.search(r"^model name\s*:\s*(.+)$", _read("/proc/cpuinfo"), re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()

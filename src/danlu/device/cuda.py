@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,16 @@ from torch import Tensor
 from danlu.device.device import Device, Traits
 
 NCCL_SUMS = frozenset(
-    (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int8, torch.uint8, torch.int32, torch.int64)
+    (
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.int8,
+        torch.uint8,
+        torch.int32,
+        torch.int64,
+    )
 )
 FLASH_DTYPES = (torch.float16, torch.bfloat16)
 FLASH_WIDTH = 256  # the widest head its kernels know
@@ -33,7 +42,13 @@ def attention(
     H query heads share K key heads; `layout.bounds` are the samples' borders in the flattened batch.
     """
     D = q_BTHD.shape[-1]
-    if layout.bounds is None or softcap is not None or q_BTHD.dtype not in FLASH_DTYPES or D > FLASH_WIDTH or D % 8:
+    if (
+        layout.bounds is None
+        or softcap is not None
+        or q_BTHD.dtype not in FLASH_DTYPES
+        or D > FLASH_WIDTH
+        or D % 8
+    ):
         return NotImplemented
     bounds = layout.bounds.to(torch.int32)
     out = torch.ops.aten._flash_attention_forward(
@@ -62,11 +77,13 @@ class Cuda(Device):
 
     kind = "cuda"
     backend = "nccl"
-    ops: ClassVar[Mapping[str, Callable[..., Any]]] = TABLE
+    ops = TABLE
 
     def __init__(self, index: int) -> None:
         modern = torch.cuda.get_device_capability(index) >= (8, 0)  # Ampere: bfloat16 and flash attention
-        super().__init__(index, torch.cuda.get_device_name(index), Traits(modern, True, True, modern, NCCL_SUMS))
+        super().__init__(
+            index, torch.cuda.get_device_name(index), Traits(modern, True, True, modern, NCCL_SUMS)
+        )
 
     def why_no_compile(self) -> str | None:
         if torch.cuda.get_device_capability(self.index) < (7, 0):

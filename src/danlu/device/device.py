@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -46,7 +47,7 @@ class Device:
     kind: ClassVar[str]
     backend: ClassVar[str]
     """The collectives' library, as torch.distributed names it."""
-    ops: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+    ops: Mapping[str, Callable[..., Any]] = MappingProxyType({})
     """Faster operations by name, with the signatures of `ops`; one answers NotImplemented where it cannot."""
 
     def __init__(self, index: int, name: str, traits: Traits) -> None:

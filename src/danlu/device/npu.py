@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,28 +99,27 @@ class Npu(Device):
     backend = "hccl"
 
     def __init__(self, index: int) -> None:
-        new = bool(torch.npu.is_bf16_supported())
-        inf_nan = bool(torch.npu.utils.is_support_inf_nan())
+        new = bool(_chips().is_bf16_supported())
+        inf_nan = bool(_chips().utils.is_support_inf_nan())
         sums = NEW_SUMS if new else OLD_SUMS
-        super().__init__(index, torch.npu.get_device_name(index), Traits(new, inf_nan, new, new, sums))
-
-    @property
-    def ops(self) -> Mapping[str, Callable[..., Any]]:  # type: ignore[override]
-        return TABLE if self.traits.flash else OLD_TABLE
+        super().__init__(index, _chips().get_device_name(index), Traits(new, inf_nan, new, new, sums))
+        self.ops = TABLE if new else OLD_TABLE
 
     def default_dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.traits.bf16 else torch.float16
 
     def check(self, dtype: torch.dtype) -> None:
         if dtype is torch.bfloat16 and not self.traits.bf16:
-            raise UserError(f"dtype: {self.name} has no bfloat16; torch_npu would compute in float32", "dtype=float16")
+            raise UserError(
+                f"dtype: {self.name} has no bfloat16; torch_npu would compute in float32", "dtype=float16"
+            )
 
     def clear_overflow(self) -> None:
         if not self.traits.inf_nan:
-            torch.npu.clear_npu_overflow_flag()
+            _chips().clear_npu_overflow_flag()
 
     def overflowed(self) -> bool:
-        return not self.traits.inf_nan and bool(torch.npu.get_npu_overflow_flag())
+        return not self.traits.inf_nan and bool(_chips().get_npu_overflow_flag())
 
     def why_no_compile(self) -> str | None:
         return "torch.compile is not used on Ascend: what it would need has not been proved here"
@@ -128,13 +127,13 @@ class Npu(Device):
 
 def open_device(index: int) -> Npu:
     """Make chip `index` this process's own, set as training wants it."""
-    torch.npu.set_device(index)
+    _chips().set_device(index)
     # Compiling operators for each new shape costs minutes; the prebuilt ones take any shape.
-    torch.npu.set_compile_mode(jit_compile=False)
+    _chips().set_compile_mode(jit_compile=False)
     device = Npu(index)
     if device.traits.bf16:
         # Weights in the vendor's tiled format cannot be sharded or saved; the 910A class needs it for speed.
-        torch.npu.config.allow_internal_format = False
+        _chips().config.allow_internal_format = False
     return device
 
 
@@ -146,14 +145,18 @@ def why_not() -> str | None:
         importlib.import_module("torch_npu")
     except (ImportError, RuntimeError, OSError) as error:
         return f"torch_npu does not load: {str(error).splitlines()[0]}"
-    if not torch.npu.is_available():
+    if not _chips().is_available():
         return "torch_npu is installed, but no chip can be used (driver missing, or none visible)"
     return None
 
 
 def count() -> int:
     """Return how many chips this process can see."""
-    return torch.npu.device_count()
+    return _chips().device_count()
+
+
+def _chips() -> Any:
+    return torch.get_device_module("npu")
 
 
 def _torch_npu() -> Any:
