@@ -1,0 +1,117 @@
+"""Keys and values of tokens already read, so that each is computed once.
+
+One slot a request. A slot's tokens lie at their own positions, from 0, whatever the other slots
+hold; a shorter row has free room on its right, never padding on its left:
+
+    slot 0   a a a a a . . .     lengths 5 3 7
+    slot 1   b b b . . . . .
+    slot 2   c c c c c c c .     one block after another is added when the longest needs it
+
+A forward over rows 0..B-1 goes
+
+    cache.begin(rows, counts, width)    where each row's new tokens go: behind those it has
+    model(tokens_BT, cache.positions(), layout=cache.layout(), cache=cache)
+    cache.end()                         now they count
+
+and the decoder calls `append` in each layer. Rows with fewer new tokens than `width` are filled up
+on the right; what is written for the filling lies beyond the row's length and is written over.
+The first `append` decides dtype, device and shape of a layer, so any decoder can use it.
+
+Letters: B rows, T new tokens, S tokens seen, K key/value heads, D their width, R slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from danlu.device.ops import Layout
+
+
+class Cache:
+    """Slots of keys and values, growing together by whole blocks up to `max_len` tokens."""
+
+    def __init__(self, slots: int, max_len: int, block: int = 256) -> None:
+        self.slots = slots
+        self.max_len = max_len
+        self.block = block
+        self.lengths = [0] * slots
+        self._keys: dict[int, Tensor] = {}
+        self._values: dict[int, Tensor] = {}
+        self._rows = slice(0, 0)
+        self._counts: list[int] = []
+        self._starts: list[int] = []
+        self._width = 0
+        self._positions_BT = torch.empty(0, 0, dtype=torch.int64)
+
+    def begin(self, first: int, counts: Sequence[int], width: int, device: torch.device | str = "cpu") -> None:
+        """Announce a forward of `counts[i]` new tokens in slot `first + i`, filled up to `width`."""
+        self._rows = slice(first, first + len(counts))
+        self._counts = list(counts)
+        self._starts = self.lengths[self._rows]
+        self._width = width
+        longest = max(start + count for start, count in zip(self._starts, counts))
+        assert longest <= self.max_len, f"{longest} tokens in a cache of {self.max_len}"
+        starts_B = torch.tensor(self._starts, device=device)
+        self._positions_BT = starts_B[:, None] + torch.arange(width, device=device)
+
+    def end(self) -> None:
+        """Count the tokens of the forward just done."""
+        self.lengths[self._rows] = [start + count for start, count in zip(self._starts, self._counts)]
+
+    def positions(self) -> Tensor:
+        """Return each new token's place in its own sequence."""
+        return self._positions_BT
+
+    def layout(self) -> Layout:
+        """Return what each new token may see: everything in its row up to itself."""
+        if not any(self._starts):
+            return Layout(bounds=None, longest=self._width, mask_BTS=None)
+        seen = torch.arange(self._seen(), device=self._positions_BT.device)
+        return Layout(bounds=None, longest=len(seen), mask_BTS=seen <= self._positions_BT[:, :, None])
+
+    def append(self, layer: int, k_BTKD: Tensor, v_BTKD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep a layer's new keys and values; return all that its rows have had, new ones included."""
+        return self._put(self._keys, layer, k_BTKD), self._put(self._values, layer, v_BTKD)
+
+    def move(self, source: int, target: int) -> None:
+        """Let the sequence in slot `source` go on in `target`, whose own is forgotten."""
+        for store in (self._keys, self._values):
+            for held_RSKD in store.values():
+                held_RSKD[target] = held_RSKD[source]
+        self.lengths[target] = self.lengths[source]
+
+    def reset(self, slot: int) -> None:
+        """Forget a slot's sequence; the zeros keep an overflow in it from reaching the next one."""
+        for store in (self._keys, self._values):
+            for held_RSKD in store.values():
+                held_RSKD[slot].zero_()
+        self.lengths[slot] = 0
+
+    def _seen(self) -> int:
+        return max(self._starts) + self._width
+
+    def _put(self, store: dict[int, Tensor], layer: int, new_BTKD: Tensor) -> Tensor:
+        held_RSKD = store[layer] = self._roomy(store.get(layer), new_BTKD)
+        start = self._starts[0]
+        if all(other == start for other in self._starts):
+            held_RSKD[self._rows, start : start + self._width] = new_BTKD
+        else:
+            rows_B1 = torch.arange(self._rows.start, self._rows.stop, device=new_BTKD.device)[:, None]
+            held_RSKD[rows_B1, self._positions_BT] = new_BTKD
+        return held_RSKD[self._rows, : self._seen()]
+
+    def _roomy(self, held_RSKD: Tensor | None, like_BTKD: Tensor) -> Tensor:
+        """Return a layer's store with room for the forward announced, grown if it must be."""
+        need, have = self._seen(), 0 if held_RSKD is None else held_RSKD.shape[1]
+        if held_RSKD is not None and need <= have:
+            return held_RSKD
+        # Growing by half keeps the copying linear in the length reached.
+        room = max(need, min(have + have // 2, self.max_len))
+        room = -(-room // self.block) * self.block
+        grown_RSKD = like_BTKD.new_zeros(self.slots, room, *like_BTKD.shape[2:])
+        if held_RSKD is not None:
+            grown_RSKD[:, :have] = held_RSKD
+        return grown_RSKD
