@@ -1,0 +1,1 @@
+"""Checkpoints: dictionaries of tensors in folders that are either whole or absent."""

@@ -1,0 +1,111 @@
+"""Our reader for torch's distributed checkpoint, the counterpart of `writer`.
+
+    load(state, storage_reader=Reader(folder))
+
+torch plans which box of which stored piece goes where, for as many ranks as there are now; here the
+bytes come from the disk, only the rows that are wanted. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex, TensorStorageMetadata
+from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner, ReadItem
+from torch.distributed.checkpoint.storage import StorageReader
+from torch.futures import Future
+
+from danlu.base.errors import UserError
+from danlu.checkpoint import index
+from danlu.checkpoint.index import Place
+
+
+class Reader(StorageReader):
+    """Reads pieces of a checkpoint in `folder` into tensors that are already there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.metadata = index.read(folder)
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
+        return False  # never chosen by a path alone
+
+    def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
+        pass
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        return self.metadata
+
+    def set_up_storage_reader(self, metadata: Metadata, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
+        return plan
+
+    def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
+        return plans
+
+    @torch.no_grad()
+    def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
+        for item in sorted(plan.items, key=self._place):
+            target = planner.resolve_tensor(item).detach()
+            target.copy_(self._piece(item))
+            planner.commit_tensor(item, target)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    def _place(self, item: ReadItem) -> Place:
+        place: Place = self.metadata.storage_data[item.storage_index]
+        return place
+
+    def _piece(self, item: ReadItem) -> torch.Tensor:
+        """Return the wanted box of one stored piece; of its rows only the wanted ones are read."""
+        tensor = self.metadata.state_dict_metadata[item.storage_index.fqn]
+        assert isinstance(tensor, TensorStorageMetadata)
+        assert item.storage_index.index is not None
+        shape = tensor.chunks[item.storage_index.index].sizes
+        place, dtype = self._place(item), tensor.properties.dtype
+        if not shape:
+            return read(self.folder, place, shape, dtype)
+        first, rows = item.storage_offsets[0], item.lengths[0]
+        begin = place.begin + first * index.size_of(shape[1:], dtype)
+        box = read(self.folder, place._replace(begin=begin), torch.Size((rows, *shape[1:])), dtype)
+        for dim in range(1, len(shape)):
+            box = box.narrow(dim, item.storage_offsets[dim], item.lengths[dim])
+        return box
+
+    def tensors(self, kind: str) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield every whole tensor of one kind, with its name, one at a time."""
+        for full, tensor in self.metadata.state_dict_metadata.items():
+            assert isinstance(tensor, TensorStorageMetadata), full
+            if full.partition("/")[0] != kind:
+                continue
+            whole = torch.empty(tensor.size, dtype=tensor.properties.dtype)
+            for chunk in tensor.chunks:
+                place = self.metadata.storage_data[MetadataIndex(full, chunk.offsets)]
+                box = whole
+                for dim, (start, size) in enumerate(zip(chunk.offsets, chunk.sizes, strict=True)):
+                    box = box.narrow(dim, start, size)
+                box.copy_(read(self.folder, place, chunk.sizes, tensor.properties.dtype))
+            yield full.partition("/")[2], whole
+
+
+def read(folder: Path, place: Place, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    """Return one tensor from its place in a file."""
+    raw = torch.empty(index.size_of(shape, dtype), dtype=torch.uint8)
+    view = raw.numpy().data
+    with (folder / place.file).open("rb", buffering=0) as file:
+        file.seek(place.begin)
+        while len(view):
+            count = file.readinto(view)
+            if not count:
+                problem = f"{folder / place.file}: ends {len(view):,} bytes too early"
+                raise UserError(problem, "use another checkpoint")
+            view = view[count:]
+    return raw.view(dtype).reshape(shape)
