@@ -100,12 +100,14 @@ def read(folder: Path, place: Place, shape: torch.Size, dtype: torch.dtype) -> t
     """Return one tensor from its place in a file."""
     raw = torch.empty(index.size_of(shape, dtype), dtype=torch.uint8)
     view = raw.numpy().data
-    with (folder / place.file).open("rb", buffering=0) as file:
-        file.seek(place.begin)
-        while len(view):
-            count = file.readinto(view)
-            if not count:
-                problem = f"{folder / place.file}: ends {len(view):,} bytes too early"
-                raise UserError(problem, "use another checkpoint")
-            view = view[count:]
+    try:
+        with (folder / place.file).open("rb", buffering=0) as file:
+            file.seek(place.begin)
+            while len(view):
+                count = file.readinto(view)
+                if not count:
+                    raise OSError(f"ends {len(view):,} bytes too early")
+                view = view[count:]
+    except OSError as error:
+        raise UserError(f"{folder / place.file}: cannot be read: {error}", "use another checkpoint") from None
     return raw.view(dtype).reshape(shape)

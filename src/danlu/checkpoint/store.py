@@ -49,6 +49,7 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavai
 
 Tensors = Mapping[str, Mapping[str, torch.Tensor]]
 
+_STEP = re.compile(r"step-\d+")
 _LEFTOVER = re.compile(r"\.(step-\d+)\.(writing|replaced|removed)|\.latest\.writing-.*")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -229,7 +230,7 @@ def _metric(about: dict[str, Any]) -> float:
 def _listed(run_dir: Path) -> list[tuple[dict[str, Any] | None, Path]]:
     """Return every step folder with its manifest, None where that cannot be trusted."""
     listed: list[tuple[dict[str, Any] | None, Path]] = []
-    for folder in sorted(run_dir.glob("step-*")):
+    for folder in sorted(path for path in run_dir.iterdir() if _STEP.fullmatch(path.name)):
         try:
             listed.append((manifest.read(folder), folder))
         except UserError:
