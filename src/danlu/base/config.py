@@ -157,7 +157,7 @@ def check(kind: type[S], data: dict[str, Any], source: str, words: Sequence[str]
 def _explain(kind: type[Section], error: Any, source: str, words: Sequence[str]) -> UserError:
     loc = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "dict[", "list[", "str", "union"))]
     key = ".".join(loc)
-    if any(word.partition("=")[0] == key for word in words):
+    if any(f"{word.partition('=')[0]}.".startswith(f"{key}.") for word in words):
         source = "the command line"
     if error["type"] == "extra_forbidden":
         prefix, _, _ = key.rpartition(".")

@@ -1,0 +1,91 @@
+"""A configuration is read strictly: every mistake gets the file, the key, the value and a way out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from danlu.base import config
+from danlu.base.config import Section
+from danlu.base.errors import UserError
+from pydantic import Field
+
+
+class Optim(Section):
+    lr: float = 5e-4
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of the moments."""
+
+
+class Config(Section):
+    optim: Optim = Optim()
+    steps: int | None = Field(default=None, ge=1)
+    """How many."""
+    kind: Literal["a", "b"] = "a"
+    """Which."""
+    start: str = Field(default="", alias="from")
+    """Where from."""
+
+
+def read(tmp_path, text, *words):
+    (tmp_path / "run.yaml").write_text(text, encoding="utf-8")
+    return config.load(Config, tmp_path / "run.yaml", words)
+
+
+def test_words_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    cfg = read(tmp_path, "optim: {lr: 1e-5}\nsteps: 3\n", "steps=7", "from=out/x")
+    assert (cfg.optim.lr, cfg.steps, cfg.kind, cfg.start) == (1e-5, 7, "a", "out/x")
+
+
+def test_a_dumped_configuration_gives_itself_again(tmp_path):
+    cfg = read(tmp_path, "optim: {lr: 3, betas: [0.8, 0.9]}\nfrom: out/模型\n")
+    (tmp_path / "again.yaml").write_text(config.dump(cfg), encoding="utf-8")
+    assert config.load(Config, tmp_path / "again.yaml") == cfg
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "problem", "hint"),
+    [
+        ("optim: {lrr: 1}", (), "run.yaml: optim.lrr: unknown key", "did you mean 'optim.lr'?"),
+        ("", ("optim.lrr=1",), "the command line: optim.lrr: unknown key", "did you mean 'optim.lr'?"),
+        ("stepz: 1", (), "stepz: unknown key", "did you mean 'steps'?"),
+        ("steps: true", (), "steps: ", "steps=VALUE"),
+        ("steps: 1.5", (), "found 1.5", ""),
+        ("steps: 0", (), "greater than or equal to 1 (found 0)", ""),
+        ("optim: {lr: fast}", (), "optim.lr: input should be a valid number (found 'fast')", ""),
+        ("kind: c", (), "found 'c'", "'a' or 'b'"),
+        ("optim: 3", (), "optim: ", ""),
+        ("steps: 1\nsteps: 2", (), "run.yaml:2: steps: written twice", "keep one"),
+        ("a: [1", (), "not valid YAML", ""),
+        ("- 1", (), "holds list", ""),
+        ("", ("steps",), "'steps' is not a setting", "key=value"),
+        ("", ("steps.y=2",), "the command line: steps: ", ""),
+    ],
+)
+def test_every_mistake_is_named(tmp_path, text, words, problem, hint):
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, text, *words)
+    assert problem in caught.value.problem
+    assert hint in caught.value.hint
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        config.load(Config, tmp_path / "absent.yaml")
+
+
+def test_every_key_has_a_line_of_help():
+    assert [(key.key, key.help) for key in config.fields(Config)] == [
+        ("optim.lr", "Peak learning rate."),
+        ("optim.betas", "Decay of the moments."),
+        ("steps", "How many."),
+        ("kind", "Which."),
+        ("from", "Where from."),
+    ]
+
+
+@pytest.mark.parametrize("text", ["1e-5", "1E5", "-2e3", "1.5e-4", ".5", "3"])
+def test_numbers_are_read_as_people_write_them(text):
+    assert config.override({}, [f"optim.lr={text}"])["optim"]["lr"] == float(text)
