@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
-from danlu.device import api, cpu, peaks
+from danlu.device import api, cpu, cuda, npu, peaks
 
 HAS_CARD = torch.accelerator.current_accelerator(check_available=True) is not None
 SRC = Path(api.__file__).resolve().parents[2]

@@ -50,15 +50,16 @@ def attention(
         or D % 8
     ):
         return NotImplemented
-    bounds = layout.bounds.to(torch.int32)
+    longest = max(layout.longest, 1)
+    bounds = covering(layout.bounds, longest, q_BTHD.shape[0] * q_BTHD.shape[1])
     out = torch.ops.aten._flash_attention_forward(
         q_BTHD.flatten(0, 1),
         k_BSKD.flatten(0, 1),
         v_BSKD.flatten(0, 1),
         bounds,
         bounds,
-        layout.longest,
-        layout.longest,
+        longest,
+        longest,
         0.0,
         True,
         False,
@@ -67,6 +68,19 @@ def attention(
         window_size_right=None if window is None else 0,
     )[0]
     return out.view_as(q_BTHD)
+
+
+def covering(bounds: Tensor, longest: int, N: int) -> Tensor:
+    """Return borders that reach the end of the batch, padding after the last sample cut like samples.
+
+    The kernel leaves what no sample covers unwritten, gradients too. How much that is only the device
+    knows, so there are as many pieces as there could be, and most of them are empty.
+
+    >>> covering(torch.tensor([0, 3, 5]), longest=4, N=10)
+    tensor([ 0,  3,  5,  9, 10, 10], dtype=torch.int32)
+    """
+    pieces = torch.arange(1, -(-N // longest) + 1, device=bounds.device) * longest
+    return torch.cat([bounds, (bounds[-1] + pieces).clamp(max=N)]).to(torch.int32)
 
 
 TABLE: dict[str, Callable[..., Any]] = {"attention": attention}

@@ -119,6 +119,7 @@ class Device:
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Return whether an error means that memory has ended.
 
+        >>> from danlu.device import api
         >>> api.current().is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
         True
         """

@@ -62,9 +62,7 @@ def attention(
     """Causal attention inside each sample of a packed batch; its mask says True for hidden."""
     if layout.bounds is None or softcap is not None:
         return NotImplemented
-    if layout.bounds not in _borders:
-        _borders[layout.bounds] = layout.bounds[1:].tolist()  # one wait a batch, not one a layer
-    ends = _borders[layout.bounds]
+    each_end = ends(layout.bounds, q_BTHD.shape[0] * q_BTHD.shape[1])
     hidden = torch.ones(HIDDEN_2048, HIDDEN_2048, dtype=torch.bool, device=q_BTHD.device).triu(1)
     out_NHD = _torch_npu().npu_fusion_attention(
         q_BTHD.flatten(0, 1),
@@ -76,11 +74,19 @@ def attention(
         scale=scale,
         pre_tockens=2147483647 if window is None else window - 1,
         next_tockens=0,
-        actual_seq_qlen=ends,
-        actual_seq_kvlen=ends,
+        actual_seq_qlen=each_end,
+        actual_seq_kvlen=each_end,
         sparse_mode=DOWN_RIGHT if window is None else BAND,
     )[0]
     return out_NHD.view_as(q_BTHD)
+
+
+def ends(bounds: Tensor, N: int) -> list[int]:
+    """Return where each sample ends, padding after the last one too; waits once a batch, not once a layer."""
+    if bounds not in _borders:
+        found = bounds[1:].tolist()
+        _borders[bounds] = found if found and found[-1] == N else [*found, N]
+    return _borders[bounds]
 
 
 TABLE: dict[str, Callable[..., Any]] = {
