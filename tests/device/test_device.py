@@ -126,6 +126,18 @@ def test_without_a_compiler_torch_compile_is_off_and_the_remedy_is_named(monkeyp
     assert "compiler" not in (api.choose("cpu").why_no_compile() or "")
 
 
+@given(st.lists(st.integers(1, 9), max_size=6), st.integers(0, 20))
+def test_borders_for_the_kernels_keep_every_sample_and_reach_the_end(lengths, padding):
+    bounds = torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+    N = sum(lengths) + padding
+    longest = max(lengths, default=1)
+    covering = cuda.covering(bounds, longest, N).tolist()
+    assert covering[: len(bounds)] == bounds.tolist() and covering[-1] == N
+    assert all(0 <= b - a <= longest for a, b in itertools.pairwise(covering))
+    if N:
+        assert npu.ends(bounds, N)[-1] == N and npu.ends(bounds, N)[: len(lengths)] == bounds.tolist()[1:]
+
+
 FAKE = """
 import types, torch
 torch.utils.rename_privateuse1_backend("npu")
@@ -154,7 +166,8 @@ except UserError as error:
     raise SystemExit
 said = {
     "dtype": str(device.default_dtype()), "inf_nan": device.traits.inf_nan, "device": str(device.torch),
-    "backend": device.backend, "sums bf16": torch.bfloat16 in device.traits.reduce_dtypes, "ops": sorted(device.ops),
+    "backend": device.backend, "sums bf16": torch.bfloat16 in device.traits.reduce_dtypes,
+    "ops": sorted(device.ops),
     "jit": torch.npu.compiled, "tiled": vars(torch.npu.config).get("allow_internal_format", True),
     "set": torch.npu.set_to, "compile": device.why_no_compile(), "peak": device.peak_flops(torch.float16),
 }
