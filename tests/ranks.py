@@ -16,6 +16,7 @@ import importlib.util
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import sys
 import tempfile
 import traceback
@@ -33,8 +34,8 @@ def run_ranks(function: Callable[..., Any], ranks: int, *args: Any, seconds: flo
     with tempfile.TemporaryDirectory() as folder:
         pipes = [_server.Pipe(duplex=False) for _ in range(ranks)]
         workers = [
-            _server.Process(target=_work, args=(place, rank, ranks, folder, pipes[rank][1], args), daemon=True)
-            for rank in range(ranks)
+            _server.Process(target=_work, args=(place, rank, ranks, folder, sender, args), daemon=True)
+            for rank, (_, sender) in enumerate(pipes)
         ]
         for worker in workers:
             worker.start()
@@ -56,7 +57,8 @@ def _collect(receivers: list[Any], seconds: float) -> list[Any]:
         waiting = [receiver for rank, receiver in enumerate(receivers) if rank not in answers]
         ready = multiprocessing.connection.wait(waiting, timeout=seconds)
         if not ready:
-            raise TimeoutError(f"ranks {sorted(set(range(len(receivers))) - set(answers))} said nothing in {seconds} s")
+            silent = sorted(set(range(len(receivers))) - set(answers))
+            raise TimeoutError(f"ranks {silent} said nothing in {seconds} s")
         for receiver in ready:
             rank = receivers.index(receiver)
             try:
@@ -65,20 +67,24 @@ def _collect(receivers: list[Any], seconds: float) -> list[Any]:
                 raise RuntimeError(f"rank {rank} died without a word") from None
             if not ok:
                 raise RuntimeError(f"rank {rank} failed:\n{answer}")
-            answers[rank] = answer
+            answers[rank] = pickle.loads(answer)
     return [answers[rank] for rank in range(len(receivers))]
 
 
-def _work(place: tuple[str, str, str], rank: int, ranks: int, folder: str, sender: Any, args: tuple[Any, ...]) -> None:
+def _work(
+    place: tuple[str, str, str], rank: int, ranks: int, folder: str, sender: Any, args: tuple[Any, ...]
+) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), OMP_NUM_THREADS="1")
     import torch
 
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
+    meet = f"file://{folder}/meet"
+    torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=ranks)
     try:
-        sender.send((True, _find(*place)(rank, ranks, *args)))
+        # Pickled here: multiprocessing would pass tensors by handles of memory that dies with this process.
+        sender.send((True, pickle.dumps(_find(*place)(rank, ranks, *args))))
         torch.distributed.barrier()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (it is told to the parent, whatever it is)
         sender.send((False, traceback.format_exc()))
         os._exit(1)
     finally:
@@ -87,7 +93,7 @@ def _work(place: tuple[str, str, str], rank: int, ranks: int, folder: str, sende
 
 
 def _find(module: str, file: str, name: str) -> Callable[..., Any]:
-    """Return the function again in this process: by the path of its file, whatever pytest called the module."""
+    """Return the function again in this process: by its file's path, whatever pytest called the module."""
     sys.path.insert(0, str(Path(__file__).parent))
     if module not in sys.modules:
         spec = importlib.util.spec_from_file_location(module, file)

@@ -61,7 +61,10 @@ def choose(cfg: Parallel, model: nn.Module, device: Device) -> str:
 def shard(model: nn.Module, degree: int, device: Device, dtype: torch.dtype) -> nn.Module:
     """Share every block's weights among `degree` ranks, in place; the rest of the model is one more block."""
     ranks = world().ranks
-    sizes, names = ((ranks,), ("shard",)) if degree == ranks else ((ranks // degree, degree), ("replicate", "shard"))
+    sizes: tuple[int, ...] = (ranks // degree, degree)
+    names: tuple[str, ...] = ("replicate", "shard")
+    if degree == ranks:
+        sizes, names = sizes[1:], names[1:]
     options: dict[str, Any] = {
         "mesh": init_device_mesh(device.kind, sizes, mesh_dim_names=names),
         # Weights stay float32 where they rest. Inputs are not cast: the tables of angles must stay exact.

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from danlu.base.config import Section
 from danlu.base.errors import UserError
+from danlu.base.log import say
 from danlu.device.api import Device
 
 T = TypeVar("T")
@@ -37,17 +38,23 @@ class Parallel(Section):
     """How the work is divided between ranks."""
 
     data: Literal["auto", "ddp", "fsdp"] = "auto"
-    """Each rank takes its own rows; ddp: with a whole copy of the weights, fsdp: with a share of them; auto: ddp where a copy fits well."""
+    """Each rank takes its own rows. ddp: with a whole copy of the weights; fsdp: with a share of them;
+    auto: ddp where a copy fits well."""
     shard: int = Field(default=0, ge=0)
     """fsdp: how many ranks share one copy of the weights (of one host, best); 0: all of them."""
 
     def check(self, ranks: int) -> None:
         """Refuse degrees that so many ranks cannot have, before any work begins."""
         if self.shard and self.data == "ddp":
-            raise UserError(f"parallel.shard: {self.shard}, but ddp shares nothing", "parallel.data=fsdp, or parallel.shard=0")
+            raise UserError(
+                f"parallel.shard: {self.shard}, but ddp shares nothing",
+                "parallel.data=fsdp, or parallel.shard=0",
+            )
         if self.shard and ranks % self.shard:
             fitting = ", ".join(str(n) for n in range(1, ranks + 1) if ranks % n == 0)
-            raise UserError(f"parallel.shard: {self.shard} does not divide {ranks} rank(s)", f"one of: {fitting}")
+            raise UserError(
+                f"parallel.shard: {self.shard} does not divide {ranks} rank(s)", f"one of: {fitting}"
+            )
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> World:
         numbers[name] = int(text)
     rank, ranks, local_rank = numbers.values()
     if rank >= ranks:
-        raise UserError(f"{names[0]}={rank}, but there are {ranks} rank(s) ({names[1]})", "ranks count from 0")
+        raise UserError(
+            f"{names[0]}={rank}, but there are {ranks} rank(s) ({names[1]})", "ranks count from 0"
+        )
     return World(rank, ranks, local_rank)
 
 
@@ -115,12 +124,13 @@ def meeting_place(environment: Mapping[str, str] = os.environ) -> tuple[str, int
     >>> meeting_place({"SLURM_NODELIST": "gpu-a[003-007]", "SLURM_JOB_ID": "12"})
     ('gpu-a003', 29512)
     """
-    nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_NODELIST") or environment.get("SLURM_JOB_NODELIST")
-    host = environment.get("MASTER_ADDR") or first_host(nodes or "")
+    lists = ("SLURM_STEP_NODELIST", "SLURM_NODELIST", "SLURM_JOB_NODELIST")
+    nodes = next((environment[name] for name in lists if name in environment), "")
+    host = environment.get("MASTER_ADDR") or first_host(nodes)
     if not host:
         raise UserError(
             "MASTER_ADDR: is not set, and several ranks must meet somewhere",
-            "start with torchrun, accelerate launch or srun; or set MASTER_ADDR to the first host, on every host",
+            "torchrun, accelerate launch and srun say where; else MASTER_ADDR=FIRST_HOST on all hosts",
         )
     # Two jobs on one host must not meet each other; all ranks of one know its number.
     job = environment.get("SLURM_JOB_ID", "0")
@@ -136,18 +146,22 @@ def start(device: Device, minutes: float = 30) -> World:
         return world()
     place = from_environment()
     if place.ranks == 1:
+        if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and "RANK" not in os.environ:
+            say("accelerate launch --cpu started one process only; with --multi_gpu it starts all, here too")
         return place
     host, port = meeting_place()
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = host, str(port)  # torch looks for them there
     backend = device.backend
     if backend != "gloo":
         backend = f"cpu:gloo,{device.kind}:{backend}"
+    patience = timedelta(minutes=minutes)
     try:
-        dist.init_process_group(backend, rank=place.rank, world_size=place.ranks, timeout=timedelta(minutes=minutes))
+        dist.init_process_group(backend, rank=place.rank, world_size=place.ranks, timeout=patience)
     except (dist.DistError, ValueError, OSError) as error:
+        problem = f"rank {place.rank} of {place.ranks} could not join the others at {host}:{port}"
         raise UserError(
-            f"rank {place.rank} of {place.ranks} could not join the others at {host}:{port}: {str(error).splitlines()[0]}",
-            "every host must reach that address; another MASTER_PORT if it is taken; as many processes as WORLD_SIZE says",
+            f"{problem}: {str(error).splitlines()[0]}",
+            "can every host reach it? another MASTER_PORT if it is taken; are there WORLD_SIZE processes?",
         ) from error
     return place
 
