@@ -1,0 +1,133 @@
+# shellcheck shell=bash
+# From words to steps: the tools of run_all.sh.
+#
+# A step is an executable launch/NAME.sh, or a training stage with a configs/NAME.yaml, which launch/train.sh
+# performs. Its help and its options are what the header of that file says, so a step is added by adding a file.
+
+STEPS=() # what to do, in order
+GIVEN=() # options, as --name or --name=value
+REST=()  # the last step's own words
+
+# launcher STEP: the script that performs it; nothing if there is none.
+launcher() {
+  if [[ -x launch/$1.sh ]]; then
+    echo "launch/$1.sh"
+  elif grep -qxF -- "$1" < <(stages); then
+    echo launch/train.sh
+  fi
+}
+
+# launchers: every script that is a step, one a line.
+launchers() {
+  local file
+  for file in launch/*.sh; do
+    if [[ -x $file ]]; then echo "$file"; fi
+  done
+}
+
+# knows SCRIPT OPTION: whether the script's header documents it ('rest': words of its own).
+knows() {
+  local option=${2#--}
+  grep -q "^${option%%=*} " < <(option_lines "$1")
+}
+
+# steps_of WORD: the steps it means, if all of them are there: a preset's, or the one of that name.
+steps_of() {
+  local name names=${PRESETS[$1]:-$(stage "$1")}
+  for name in $names; do
+    if [[ -z $(launcher "$name") ]]; then return 1; fi
+  done
+  echo "$names"
+}
+
+# read_words WORDS...: fill STEPS, GIVEN and REST; every word is understood before anything is done.
+read_words() {
+  local names option
+  if (($# == 0)); then set -- --help; fi
+  while (($# > 0)); do
+    case $1 in
+      -h | --help)
+        if ((${#STEPS[@]} > 0)); then bash "$(launcher "${STEPS[-1]}")" --help; else help; fi
+        exit
+        ;;
+      --dry-run) export DRY_RUN=1 ;;
+      --lang=*) language "${1#*=}" ;;
+      --*=*) GIVEN+=("$1") ;;
+      --*)
+        if takes_value "$1"; then
+          if (($# < 2)); then die "$(t "$1 wants a value" "$1 需要一个值")" "$1=..."; fi
+          set -- "$1=$2" "${@:3}"
+          continue
+        fi
+        GIVEN+=("$1")
+        ;;
+      *)
+        if ! names=$(steps_of "$1"); then
+          die "$(t "there is no step '$1'" "没有步骤「$1」")" "bash run_all.sh --help"
+        fi
+        read -ra names <<<"$names"
+        STEPS+=("${names[@]}")
+        if [[ -x launch/$1.sh ]] && knows "launch/$1.sh" rest; then
+          REST=("${@:2}")
+          break
+        fi
+        ;;
+    esac
+    shift
+  done
+  for option in "${GIVEN[@]}"; do known_to_a_step "$option"; done
+}
+
+# takes_value OPTION: whether some launcher documents it with a word after it.
+takes_value() {
+  local file
+  if [[ $1 == --lang ]]; then return; fi
+  while read -r file; do
+    if grep -q "^${1#--} ." < <(option_lines "$file"); then return; fi
+  done < <(launchers)
+  return 1
+}
+
+# known_to_a_step OPTION: refuse what no step asked for would heed.
+known_to_a_step() {
+  local step
+  for step in "${STEPS[@]}"; do
+    if knows "$(launcher "$step")" "$1"; then return; fi
+  done
+  die "$(t "${1%%=*} means nothing to: ${STEPS[*]}" "${STEPS[*]} 不认识 ${1%%=*}")" "bash run_all.sh --help"
+}
+
+# step NUMBER: perform one of STEPS with the options it knows.
+step() {
+  local name=${STEPS[$1]} script option words=()
+  script=$(launcher "$name")
+  if [[ $script != "launch/$name.sh" ]]; then words=("$name"); fi
+  for option in "${GIVEN[@]}"; do
+    if knows "$script" "$option"; then words+=("$option"); fi
+  done
+  if (($1 == ${#STEPS[@]} - 1)); then words+=("${REST[@]}"); fi
+  if ((${#STEPS[@]} == 1)); then exec bash "$script" "${words[@]}"; fi
+  bash "$script" "${words[@]}"
+}
+
+# help: what run_all.sh is, and every step, preset and option that is there.
+help() {
+  local name file
+  header run_all.sh | translated
+  printf '\n%s\n' "$(t Steps 步骤)"
+  while read -r file; do
+    name=${file#launch/}
+    entry "${name%.sh}" "$(summary "$file")"
+  done < <(launchers)
+  for name in $(stages); do entry "$name" "$(summary "configs/$name.yaml")"; done
+  for name in core demo all; do
+    if steps_of "$name" >/dev/null; then entry "$name" "= ${PRESETS[$name]}"; fi
+  done
+  printf '\n%s\n' "$(t Options 选项)"
+  entry --dry-run "$(t "print the commands, run nothing" "只打印命令，不执行")"
+  entry "--lang zh|en" "$(t "the language of what is said" "提示语言")"
+  while read -r file; do header "$file" | translated | grep '^  --'; done < <(launchers) | sort -u -k 1,1
+}
+
+# entry NAME TEXT: one line of a table.
+entry() { printf '  %-18s %s\n' "$1" "$2"; }
