@@ -73,7 +73,8 @@ def command(
     chosen = config.check(Sampling, {**DEFAULTS, **given}, "the command line")
     texts = [sys.stdin.read() if text == "-" else text for text in prompts]
     from danlu.chat_session import WORDS, Session, lines
-    from danlu.generate import engine, load
+    from danlu.evaluate import load
+    from danlu.generate import engine
     from danlu.generate.conversation import Conversation
 
     model, tokenizer = load.load_model(folder, device, dtype)

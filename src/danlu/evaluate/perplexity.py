@@ -22,6 +22,7 @@ Letters: B windows, T tokens, C channels, N tokens of all windows.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ from danlu.device import ops
 from danlu.model.decoder import Decoder
 from danlu.tokenizer.chat import encode_chat
 from danlu.tokenizer.tokenizer import Tokenizer
+
+ROWS = 512
+"""Rows held at a time; windows of like length are sought among them."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ def windows(row: Row, context: int, stride: int) -> Iterator[Window]:
         labels = [
             row.ids[at + 1] if at >= done and row.scored[at + 1] else IGNORE for at in range(start, end)
         ]
-        yield Window(row.ids[start:end], labels)
+        if any(label != IGNORE for label in labels):
+            yield Window(row.ids[start:end], labels)
         done = end
 
 
@@ -107,16 +112,14 @@ def measure(
 ) -> Score:
     """Return the score of a model on rows, `together` tokens to a forward."""
     nll, tokens, size, count = 0.0, 0, 0, 0
-    kept: list[Row] = []
-    for row in rows:
-        kept.append(row)
-        tokens += sum(row.scored[1:])
-        size += row.bytes
-        count += 1
-    cut = [window for row in kept for window in windows(row, context, stride or max(1, context // 2))]
-    cut = [window for window in cut if any(label != IGNORE for label in window.labels)]
-    for group in _groups(cut, together):
-        nll += _nll(model, group)
+    rows = iter(rows)
+    while part := list(itertools.islice(rows, ROWS)):
+        count += len(part)
+        size += sum(row.bytes for row in part)
+        tokens += sum(sum(row.scored[1:]) for row in part)
+        cut = [window for row in part for window in windows(row, context, stride or max(1, context // 2))]
+        for group in _groups(cut, together):
+            nll += _nll(model, group)
     return Score(nll, tokens, size, count)
 
 
@@ -128,7 +131,7 @@ def _nll(model: Decoder, group: Sequence[Window]) -> float:
     labels_BT = torch.tensor([w.labels + [IGNORE] * (width - len(w.labels)) for w in group], device=device)
     hidden_NC = model(tokens_BT).hidden.flatten(0, 1)
     nll_N = ops.cross_entropy(hidden_NC, model.head_weight, labels_BT.flatten())
-    return float(nll_N.double().sum())
+    return float(nll_N.cpu().double().sum())
 
 
 def _groups(cut: list[Window], together: int) -> Iterator[list[Window]]:

@@ -27,7 +27,8 @@ from danlu.generate.cache import Cache
 from danlu.generate.sample import Sampler, Sampling
 from danlu.generate.stop import StopStrings
 from danlu.model.decoder import Decoder
-from danlu.tokenizer.tokenizer import StreamDecoder, Tokenizer
+from danlu.tokenizer.decoding import StreamDecoder
+from danlu.tokenizer.tokenizer import Tokenizer
 
 CHUNK = 512
 """Tokens of each prompt read in one forward: bounds the attention mask of a long prompt."""
@@ -92,7 +93,8 @@ class Engine:
         """Queue a request; its events will carry `index`."""
         check_prompt(prompt, self.max_len, index)
         limit = min(self.max_len, len(prompt) + (sampling.max_tokens or self.max_len))
-        decoder, stops = self.tokenizer.stream(), StopStrings(sampling.stop)
+        decoder = StreamDecoder(lambda ids: self.tokenizer.decode(ids, control=False))
+        stops = StopStrings(sampling.stop)
         self.waiting.append(Request(index, list(prompt), limit, sampling, decoder, stops, mask))
 
     def cancel(self, index: int) -> None:

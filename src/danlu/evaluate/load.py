@@ -1,0 +1,79 @@
+"""The model to be tried: finished weights, the newest checkpoint of a run, or one checkpoint.
+
+    out/full_sft_512/                             finished weights
+    runs/full_sft_512/20261121-093000/            a run, under way or done: its newest whole checkpoint
+    runs/full_sft_512/20261121-093000/step-000500 that checkpoint
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from danlu.base import config
+from danlu.base.errors import UserError
+from danlu.base.log import say
+from danlu.checkpoint import gather, manifest, store
+from danlu.generate import load
+from danlu.model import config as model_config
+from danlu.model.decoder import Decoder
+from danlu.tokenizer.tokenizer import Tokenizer
+
+
+def load_model(folder: str | Path, device: str = "auto", dtype: str = "auto") -> tuple[Decoder, Tokenizer]:
+    """Return the model and the tokenizer that a folder stands for."""
+    folder = Path(folder)
+    step = checkpoint(folder)
+    if step is None:
+        return load.load_model(folder, device, dtype)
+    settings = _settings(step)
+    cfg = model_config.resolve(settings["model"])
+    model = load.empty(cfg, device, dtype)
+    fill(model, step)
+    source = settings.get("tokenizer") or settings.get("from") or "starter"
+    return model, load.checked(Tokenizer.load(source), cfg, step)
+
+
+def stage_of(folder: str | Path) -> str:
+    """Return the stage that made a model, "" where nothing tells."""
+    step = checkpoint(Path(folder))
+    settings = _settings(step) if step else load.provenance(folder)
+    return str(settings.get("stage", ""))
+
+
+def checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint a folder is or holds, None where it is no run's."""
+    if folder.name.startswith("step-") and (folder / manifest.FILE).exists():
+        return folder
+    steps = store.candidates(folder) if (folder / "config.yaml").is_file() else []
+    for step in steps:
+        problem = manifest.damage(step)
+        if problem is None:
+            return step
+        say(f"{step}: damaged and passed over: {problem}")
+    if (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: a run without a whole checkpoint yet", load.suggestion(folder))
+    return None
+
+
+@torch.no_grad()
+def fill(model: Decoder, step: Path) -> None:
+    """Copy a checkpoint's weights into a model, one tensor at a time."""
+    problem = manifest.damage(step)
+    if problem is not None:
+        raise UserError(f"{step}: damaged: {problem}", "choose another checkpoint of the run")
+    wanted: dict[str, Tensor] = dict(model.state_dict())
+    for name, tensor in gather.read_full(step, "model"):
+        if name not in wanted or wanted[name].shape != tensor.shape:
+            raise UserError(f"{step}: {name} does not fit the model in config.yaml", "choose another checkpoint")
+        wanted.pop(name).copy_(tensor)
+    if wanted:
+        raise UserError(f"{step}: {next(iter(wanted))} is missing", "choose another checkpoint")
+
+
+def _settings(step: Path) -> dict[str, Any]:
+    """Return the configuration of the run a checkpoint belongs to."""
+    return config.read(step.parent / "config.yaml")
