@@ -45,6 +45,12 @@ def drawn(*runs: Path, out: Path) -> set[str]:
     return {name for name in picture.COLOURS if int(name[1:], 16) in pixels}
 
 
+def test_each_run_has_a_colour_of_its_own_whatever_its_name(tmp_path):
+    names = ("pretrain_512", "丹炉_640", "_a$b$c^", "x" * 60)
+    runs = [run(tmp_path / name / "20261121-093000") for name in names]
+    assert drawn(*runs, out=tmp_path / "out" / "图.png") == set(picture.COLOURS[: len(runs)])
+
+
 @pytest.mark.parametrize("lacks", [("mfu", "valid_loss"), ("tokens_per_s", "lr", "mfu"), ("loss",)])
 def test_a_run_is_drawn_without_what_it_lacks(tmp_path, lacks):
     assert picture.COLOURS[0] in drawn(run(tmp_path / "run", lacks=lacks), out=tmp_path / "plot.png")
