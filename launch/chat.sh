@@ -25,7 +25,7 @@ main() {
   options "${BASH_SOURCE[0]}" "$@"
   local folder
   folder=$(weights "${OPT[weight]:-}")
-  need_environment
+  need_environment base
   become .venv/bin/python -m danlu chat "$folder" "${WORDS[@]}"
 }
 

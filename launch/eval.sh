@@ -24,7 +24,7 @@ main() {
   if ((${#WORDS[@]} == 0)); then die "$(t "measure what?" "评测什么？")" "bash run_all.sh eval perplexity FILE"; fi
   local folder
   folder=$(weights "${OPT[weight]:-}")
-  need_environment
+  need_environment base
   become .venv/bin/python -m danlu eval "${WORDS[0]}" "$folder" "${WORDS[@]:1}"
 }
 

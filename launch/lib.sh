@@ -152,7 +152,7 @@ options() {
       *) if [[ ${takes[$name]} == *... ]]; then OPT[$name]+=$value$'\n'; else OPT[$name]=$value; fi ;;
     esac
   done
-  if [[ -n ${OPT[device]:-} ]]; then export ACCELERATOR=${OPT[device]}; fi
+  if [[ -n ${OPT[device]:-} ]]; then ACCELERATOR=${OPT[device]}; fi
 }
 
 # matrix SECTION: its lines of configs/matrix.yaml as "key value"; matrix SECTION KEY: that value.
@@ -205,16 +205,18 @@ weights() {
       if [[ -f $folder/config.json && (-z $newest || $folder -nt $newest) ]]; then newest=${folder%/}; fi
     done
   fi
-  if [[ -z $newest ]]; then
+  if [[ -z $newest && -n $name && ${DRY_RUN:-0} == 1 ]]; then
+    newest=$folder
+  elif [[ -z $newest ]]; then
     die "$(t "no finished weights '${name:-out/*}' here" "这里没有训练好的权重「${name:-out/*}」")" \
-      "bash run_all.sh train pretrain data.train=corpus.jsonl"
+      "bash run_all.sh train $(stage "${name:-pretrain}") data.train=FILE.jsonl"
   fi
   printf '%s\n' "$newest"
 }
 
 # stamp PART: what an environment's part was made from, as one number; another number, and it is made again.
 stamp() {
-  { cat pyproject.toml configs/matrix.yaml && printf '%s\n' "$PWD" "$(accelerator)" "$1"; } | cksum
+  { cat pyproject.toml configs/matrix.yaml && printf '%s\n' "$PWD" "$1"; } | cksum
 }
 
 # ready FOLDER PART...: whether that environment is there, with these parts, made from the present files.
@@ -226,11 +228,12 @@ ready() {
   done
 }
 
-# need_environment [EXTRA...]: the trainer's environment with these extras; made if it is not there.
+# need_environment PART...: the trainer's environment with these parts (base, and extras); made if it is not there.
 need_environment() {
-  local extra arguments=()
-  if ! ready .venv base "$@"; then
-    for extra in "$@"; do arguments+=(--extra "$extra"); done
-    bash launch/setup.sh "${arguments[@]}"
-  fi
+  local part arguments=()
+  if ready .venv "$@"; then return; fi
+  for part in "$@"; do
+    if [[ $part != base ]]; then arguments+=(--extra "$part"); fi
+  done
+  bash launch/setup.sh "${arguments[@]}"
 }

@@ -86,7 +86,7 @@ one_at_a_time() {
 trainer() {
   local part parts=(base) extras
   for part in ${OPT[extra]:-}; do parts+=("$part"); done
-  if ready .venv "${parts[@]}"; then
+  if ready .venv "${parts[@]}" && [[ $(<.venv/kind) == "$KIND" ]]; then
     say "$(t "already set up" "已装好"): .venv (torch $(torch_of .venv), $KIND)"
     return
   fi

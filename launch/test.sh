@@ -19,7 +19,7 @@ source launch/lib.sh
 
 main() {
   options "${BASH_SOURCE[0]}" "$@"
-  need_environment test
+  need_environment base test
   need_marks
 
   # Quick tests share the cores, one each; slow ones, and those somebody chose, have all of them.

@@ -45,9 +45,9 @@ main() {
   if [[ $name != *.y*ml ]] && ! grep -qxF -- "$name" < <(stages); then
     die "$(t "there is no stage '$name'" "没有阶段「$name」")" "$(stages | paste -s -d ' ' -)"
   fi
-  need_environment
   collect_settings "$name"
   choose_devices
+  need_environment base
   become "${command[@]}" -m danlu train "${OPT[config]:-$name}" "${settings[@]}"
 }
 

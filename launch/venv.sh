@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Environments and what pip puts in them: the tools of launch/setup.sh.
 #
-# KIND is the accelerator; TORCH_INDEX the index of torch's CPU builds; ready-PART files in an environment say
-# which parts of it are whole (launch/lib.sh: ready).
+# KIND is the accelerator; TORCH_INDEX the index of torch's CPU builds. In an environment, `ready-PART` says that this
+# part is whole (launch/lib.sh: ready), `kind` for which accelerator, and `clone` where it was made.
 
 # make_venv FOLDER PYTHON: an environment of that Python there, with a known pip; a working one is kept.
 make_venv() {
@@ -100,5 +100,7 @@ write_constraints() {
 
 # mark_ready FOLDER PART: that part is whole.
 mark_ready() {
-  if [[ ${DRY_RUN:-0} != 1 ]]; then stamp "$2" >"$1/ready-$2"; fi
+  if [[ ${DRY_RUN:-0} == 1 ]]; then return; fi
+  printf '%s\n' "$KIND" >"$1/kind"
+  stamp "$2" >"$1/ready-$2"
 }
