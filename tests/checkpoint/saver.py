@@ -1,4 +1,4 @@
-"""Saves until it is killed; every tensor of step n is full of n. Run by test_disk.py, which sets RUN and PIPE."""
+"""Saves until it is killed, step n all full of n; run by test_disk.py, which sets RUN and PIPE."""
 
 import torch
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import run_ranks
 
 from danlu.base.errors import UserError
 from danlu.checkpoint import manifest
 from danlu.checkpoint.gather import read_full
 from danlu.checkpoint.store import Store
+from ranks import run_ranks
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 

@@ -85,17 +85,16 @@ class Store:
         self.wait()
         folder = self.run_dir / f"step-{step:06d}"
         staged = Staged(flatten(tensors), self.ranks)
-        text = plain_text.dump(plain)
-        self.ranks.together(lambda: self._stage(folder, staged, len(text)))
+        text = self.ranks.together(lambda: self._stage(folder, staged, plain))[self.ranks.rank]
         self._order += 1
         self._sound.discard(folder)
         writer = Writer(
             folder,
             self.ranks.rank,
             text,
-            step=step,
+            step=int(step),
             order=self._order,
-            metric=metric,
+            metric=None if metric is None else float(metric),
             torch=torch.__version__,
             time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         )
@@ -177,12 +176,14 @@ class Store:
             raise UserError(f"{self.run_dir}: cannot be used: {error}", "choose another run_dir") from None
         return max((about["order"] for about, _ in _listed(self.run_dir) if about), default=0)
 
-    def _stage(self, folder: Path, staged: Staged, plain_size: int) -> None:
+    def _stage(self, folder: Path, staged: Staged, plain: dict[str, Any]) -> str:
+        text = plain_text.dump(plain)
         if self.ranks.rank == 0:
             # Beside the tensors: an entry for each in the index, plain state and two blocks of each rank.
-            beside = 16384 + 512 * len(staged.mine.items) + self.ranks.count * (plain_size + 8192)
+            beside = 16384 + 512 * len(staged.mine.items) + self.ranks.count * (len(text) + 8192)
             need_space(folder, sum(staged.sizes) + beside)
         staged.stage()
+        return text
 
     def _write(self, staged: Staged, writer: Writer) -> None:
         began, group = time.monotonic(), self.ranks.group
