@@ -2,15 +2,14 @@
 
 import pytest
 import torch
-from ranks import run_ranks
 from torch import nn
 
 from danlu.device import api
 from danlu.parallel.data import shard
-from danlu.parallel.shards import whole
 from danlu.train.adamw_bf16 import AdamWBF16
 from danlu.train.muon import Muon, orthogonal
 from danlu.train.optim import Optim, build_optimizer, groups
+from ranks import run_ranks
 
 
 class Experts(nn.Module):
