@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
-from danlu.device import api, cpu, cuda, npu, peaks
+from danlu.device import api, cuda, host, npu, peaks
 
 HAS_CARD = torch.accelerator.current_accelerator(check_available=True) is not None
 SRC = Path(api.__file__).resolve().parents[2]
@@ -54,7 +54,7 @@ def test_every_rank_of_a_host_shares_the_processor(monkeypatch):
 
 
 def test_the_default_dtype_of_a_processor_is_bf16_only_where_it_has_instructions_for_it():
-    native = torch.cpu._is_avx512_bf16_supported() or "amx_bf16" in cpu._read("/proc/cpuinfo")
+    native = torch.cpu._is_avx512_bf16_supported() or "amx_bf16" in host.read("/proc/cpuinfo")
     assert api.choose("cpu").default_dtype() is (torch.bfloat16 if native else torch.float32)
 
 
