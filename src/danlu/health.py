@@ -42,12 +42,12 @@ def command(url: str, timeout: float) -> None:
         if reason is None:
             progress.end(f"{url}: up after {waited:.1f} s")
             return
-        if waited + pause > timeout:
+        if waited >= timeout:
             progress.end(f"error: {url}: not up after {waited:.1f} s: {reason}")
             progress.end("  try: the server's log, or --timeout with more seconds")
             sys.exit(1)
         progress.waiting(waited, timeout, reason)
-        time.sleep(pause)
+        time.sleep(min(pause, timeout - waited))
         pause = min(PAUSE, pause * 2)
 
 

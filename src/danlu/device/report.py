@@ -76,7 +76,8 @@ def _ask(env: dict[str, str], patience: float) -> tuple[dict[str, Any], str]:
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         return _lines(done.stdout), f"torch ended the process with {name}; is its wheel for this processor?"
-    return _lines(done.stdout), done.stderr.decode(errors="replace") if done.returncode else ""
+    failure = done.stderr.decode(errors="replace").strip() or "torch does not import, and says nothing"
+    return _lines(done.stdout), failure if done.returncode else ""
 
 
 def _lines(said: bytes | None) -> dict[str, Any]:
