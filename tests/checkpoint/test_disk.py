@@ -69,8 +69,8 @@ def test_a_disk_that_fills_meanwhile_gives_two_clear_lines(small_disk, monkeypat
 
 def assert_only(store, whole):
     assert store.newest() == whole and manifest.damage(whole) is None
-    assert sorted(path.name for path in store.run_dir.iterdir()) == [".lock", "latest", whole.name]
-    assert (store.run_dir / "latest").read_text().strip() == whole.name
+    assert sorted(path.name for path in store.folder.iterdir()) == [".lock", "latest", whole.name]
+    assert (store.folder / "latest").read_text().strip() == whole.name
 
 
 def limited(rank, ranks, folder):

@@ -223,6 +223,14 @@ def test_a_run_that_went_back_continues_from_where_it_went(tmp_path):
     assert again.save(4, some_state(), {}, wait=True) == again.newest()
 
 
+def test_another_run_s_newest_is_found_without_taking_its_folder(tmp_path):
+    path = Store(tmp_path / "one").save(1, some_state(), {}, wait=True)
+    store = Store(tmp_path / "two")
+    assert store.newest() is None and store.newest(tmp_path / "one") == path == store.verified(path)
+    flip(path)
+    assert Store(tmp_path / "three").verified(path) is None
+
+
 def test_without_a_checkpoint_there_is_no_newest(tmp_path):
     assert Store(tmp_path / "new").newest() is None
 

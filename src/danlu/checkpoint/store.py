@@ -58,7 +58,7 @@ class Store:
     """The checkpoints of one run: the last `keep` of them, and the best (0 keeps all)."""
 
     def __init__(self, run_dir: Path, keep: int = 3, keep_best: bool = True) -> None:
-        self.run_dir = Path(run_dir)
+        self.folder = Path(run_dir)
         self.keep, self.keep_best = keep, keep_best
         self.ranks = Ranks()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -83,7 +83,7 @@ class Store:
         if self._saving is not None and not self._saving.done():
             say(f"step {step}: waiting, the checkpoint before is still being written")
         self.wait()
-        folder = self.run_dir / f"step-{step:06d}"
+        folder = self.folder / f"step-{step:06d}"
         staged = Staged(flatten(tensors), self.ranks)
         text = self.ranks.together(lambda: self._stage(folder, staged, plain))[self.ranks.rank]
         self._order += 1
@@ -109,19 +109,26 @@ class Store:
             saving, self._saving = self._saving, None
             saving.result()
 
-    def newest(self) -> Path | None:
+    def newest(self, run_dir: Path | None = None) -> Path | None:
         """Return the newest checkpoint whose every byte is as written, None when there is none.
 
         Newest is what was saved last, not the largest step: a run may have gone back. All ranks
         read their share of the files and get the same answer. A damaged one is named aloud.
+        `run_dir` looks into another run's folder, which may be at work.
         """
         self.wait()
-        for folder in self.ranks.first(lambda: candidates(self.run_dir)):
-            problem = self._damage(folder)
-            if problem is None:
+        for folder in self.ranks.first(lambda: candidates(run_dir or self.folder)):
+            if self.verified(folder):
                 return folder
-            say(f"{folder}: damaged and passed over: {problem}")
         return None
+
+    def verified(self, path: Path) -> Path | None:
+        """Return `path` if every byte of that checkpoint is as written; if not, say why and return None."""
+        self.wait()
+        problem = self._damage(Path(path))
+        if problem is not None:
+            say(f"{path}: damaged and passed over: {problem}")
+        return None if problem else Path(path)
 
     def load(self, path: Path, tensors: Tensors) -> None:
         """Fill the given tensors, plain or sharded, with what the checkpoint holds under their names.
@@ -164,17 +171,17 @@ class Store:
         finally:
             self._thread.shutdown()
             if self.ranks.rank == 0:
-                lock.give_back(self.run_dir)
+                lock.give_back(self.folder)
 
     def _open(self) -> int:
         """Take the folder, sweep what a killed run left, and return the highest order so far."""
         try:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-            if lock.take(self.run_dir):
-                sweep(self.run_dir)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if lock.take(self.folder):
+                sweep(self.folder)
         except OSError as error:
-            raise UserError(f"{self.run_dir}: cannot be used: {error}", "choose another run_dir") from None
-        return max((about["order"] for about, _ in _listed(self.run_dir) if about), default=0)
+            raise UserError(f"{self.folder}: cannot be used: {error}", "choose another run_dir") from None
+        return max((about["order"] for about, _ in _listed(self.folder) if about), default=0)
 
     def _stage(self, folder: Path, staged: Staged, plain: dict[str, Any]) -> str:
         text = plain_text.dump(plain)
@@ -200,8 +207,8 @@ class Store:
 
     def _publish(self, folder: Path) -> None:
         """Move `latest` to a whole checkpoint, then delete those no longer wanted."""
-        write_text(self.run_dir / "latest", folder.name + "\n")
-        listed = [(about, where) for about, where in _listed(self.run_dir) if about]
+        write_text(self.folder / "latest", folder.name + "\n")
+        listed = [(about, where) for about, where in _listed(self.folder) if about]
         listed.sort(key=lambda one: one[0]["order"])
         kept = [where for _, where in listed[-self.keep :]]
         scored = [one for one in reversed(listed) if math.isfinite(_metric(one[0]))]
