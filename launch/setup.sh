@@ -121,7 +121,7 @@ make_trainer_venv() {
       say "torch $(torch_of .venv)"
       return
     elif install_torch .venv "$(matrix torch "$KIND")"; then
-      if [[ $KIND == npu ]]; then pip .venv install --no-deps "torch-npu==$(matrix ascend torch_npu)"; fi
+      if [[ $KIND == npu ]]; then install_torch_npu; fi
       return
     fi
     warn "$(t "no torch $(matrix torch "$KIND") for $KIND can be had for $python" \
@@ -130,6 +130,15 @@ make_trainer_venv() {
   die "$(t "no Python here for which this host's torch can be had" "没有可用的 Python 能配上本机所需的 torch")" \
     "$(t "Python $(matrix supported python) with its venv module; a network that reaches $TORCH_INDEX (in China: --mirror)" \
       "安装 Python $(matrix supported python) 之一及其 venv 模块；确保能访问 $TORCH_INDEX（国内用 --mirror）")"
+}
+
+# install_torch_npu: the Ascend back-end; importing torch beside it needs CANN's libraries on the path.
+install_torch_npu() {
+  pip .venv install --no-deps "torch-npu==$(matrix ascend torch_npu)"
+  if [[ -z ${ASCEND_HOME_PATH:-} ]]; then
+    warn "$(t "torch-npu is made for CANN $(matrix ascend cann), whose environment is not set here" \
+      "torch-npu 面向 CANN $(matrix ascend cann)，当前没有它的环境变量")" "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
+  fi
 }
 
 # pythons: every Python here that may serve, one a line: that of .venv first, the usual one, others.
