@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SHELL = ["run_all.sh", "danlu", ".ci/run", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "launch").glob("*.sh"))]
+SHELL = [
+    "run_all.sh",
+    "danlu",
+    ".ci/run",
+    *sorted(f"launch/{path.name}" for path in ROOT.glob("launch/*.sh")),
+]
 
 TOOLS = {
     "ruff": ["ruff", "check", "--quiet", "."],

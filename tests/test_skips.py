@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 CONFTEST = Path(__file__).with_name("conftest.py").read_text(encoding="utf-8")
-MARKS = re.findall(r'^  "(\w+): ', (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+PROJECT = (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+MARKS = re.findall(r'^  "(\w+): ', PROJECT, re.M)
 
 
 @pytest.fixture
@@ -42,7 +43,8 @@ def test_a_module_that_skips_itself_is_seen_too(suite, monkeypatch):
 def test_what_is_listed_is_excused_in_ci(suite, monkeypatch):
     monkeypatch.setenv("CI", "true")
     assert outcome(suite, skip("no GPU")) == {"skipped": 1}
-    assert outcome(suite, "@pytest.mark.xfail(strict=True)\ndef test_it():\n    assert False") == {"xfailed": 1}
+    expected = "@pytest.mark.xfail(strict=True)\ndef test_it():\n    assert False"
+    assert outcome(suite, expected) == {"xfailed": 1}
 
 
 @pytest.mark.parametrize("mark", ["npu", "vllm", "browser"])
