@@ -1,0 +1,45 @@
+"""Self-attention: projections, head norms, rotary positions, and whatever attends.
+
+`attend` is a seam: context parallelism puts its own function there, with the signature of
+`ops.attention`.
+
+Letters: B rows, T tokens, C residual width, H query heads, K key heads, D head width, S keys seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from danlu.device import ops
+from danlu.model.config import ModelConfig
+from danlu.model.norm import RmsNorm
+
+
+class Attention(nn.Module):
+    """Causal self-attention with grouped key heads."""
+
+    def __init__(self, cfg: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.D = cfg.head_dim
+        C, HD, KD = cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, cfg.num_key_value_heads * cfg.head_dim
+        self.q_proj = nn.Linear(C, HD, bias=cfg.qkv_bias)
+        self.k_proj = nn.Linear(C, KD, bias=cfg.qkv_bias)
+        self.v_proj = nn.Linear(C, KD, bias=cfg.qkv_bias)
+        self.o_proj = nn.Linear(HD, C, bias=cfg.output_bias)
+        self.q_norm = RmsNorm(cfg.head_dim, cfg.norm_eps) if cfg.qk_norm else None
+        self.k_norm = RmsNorm(cfg.head_dim, cfg.norm_eps) if cfg.qk_norm else None
+        self.attend = ops.attention
+
+    def forward(self, x_BTC: Tensor, turn: tuple[Tensor, Tensor], layout: ops.Layout, cache: Any) -> Tensor:
+        q_BTHD, k_BTKD, v_BTKD = (
+            project(x_BTC).unflatten(-1, (-1, self.D)) for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        if self.q_norm is not None and self.k_norm is not None:
+            q_BTHD, k_BTKD = self.q_norm(q_BTHD), self.k_norm(k_BTKD)
+        q_BTHD, k_BTKD = ops.rotary(q_BTHD, k_BTKD, *turn)
+        k_BSKD, v_BSKD = (k_BTKD, v_BTKD) if cache is None else cache.append(self.layer, k_BTKD, v_BTKD)
+        out_BTHD = self.attend(q_BTHD, k_BSKD, v_BSKD, layout, self.D**-0.5)
+        return self.o_proj(out_BTHD.flatten(2))
