@@ -13,8 +13,8 @@ import click
 
 from danlu.base import config
 from danlu.base.errors import UserError, nearest
+from danlu.generate import engine
 from danlu.generate.conversation import Conversation
-from danlu.generate.engine import generate
 from danlu.generate.sample import Sampling
 from danlu.model.decoder import Decoder
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -110,12 +110,12 @@ class Session:
     def answer(self, text: str) -> bool:
         """Stream the answer to `text`; return whether Ctrl-C stopped it."""
         self.last = text
-        prompt = self.talk.ask(text) if self.talk else self.tokenizer.beginning() + self.tokenizer.encode(text)
+        prompt = self.talk.ask(text) if self.talk else engine.raw_prompt(self.tokenizer, text)
         painter = Painter(self.color)
         clock = Clock()
         answer, finish = "", "stopped"
         with contextlib.suppress(KeyboardInterrupt):
-            for event in generate(self.model, self.tokenizer, [prompt], self._sampling()):
+            for event in engine.generate(self.model, self.tokenizer, [prompt], self._sampling()):
                 clock.tick()
                 answer += event.text
                 painter.show(event.text)

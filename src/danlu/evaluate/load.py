@@ -8,8 +8,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -29,7 +27,7 @@ def load_model(folder: str | Path, device: str = "auto", dtype: str = "auto") ->
     step = checkpoint(folder)
     if step is None:
         return load.load_model(folder, device, dtype)
-    settings = _settings(step)
+    settings = config.read(step.parent / "config.yaml")
     cfg = model_config.resolve(settings["model"])
     model = load.empty(cfg, device, dtype)
     fill(model, step)
@@ -39,32 +37,32 @@ def load_model(folder: str | Path, device: str = "auto", dtype: str = "auto") ->
 
 def stage_of(folder: str | Path) -> str:
     """Return the stage that made a model, "" where nothing tells."""
-    step = checkpoint(Path(folder))
-    settings = _settings(step) if step else load.provenance(folder)
+    folder = Path(folder)
+    run = folder.parent if folder.name.startswith("step-") else folder
+    settings = config.read(run / "config.yaml") if (run / "config.yaml").is_file() else load.provenance(folder)
     return str(settings.get("stage", ""))
 
 
 def checkpoint(folder: Path) -> Path | None:
-    """Return the checkpoint a folder is or holds, None where it is no run's."""
-    if folder.name.startswith("step-") and (folder / manifest.FILE).exists():
+    """Return the whole checkpoint a folder is or holds, None where it is no run's."""
+    if folder.name.startswith("step-"):
+        problem = manifest.damage(folder)
+        if problem is not None:
+            raise UserError(f"{folder}: damaged: {problem}", "choose another checkpoint of the run")
         return folder
-    steps = store.candidates(folder) if (folder / "config.yaml").is_file() else []
-    for step in steps:
+    if not (folder / "config.yaml").is_file():
+        return None
+    for step in store.candidates(folder):
         problem = manifest.damage(step)
         if problem is None:
             return step
         say(f"{step}: damaged and passed over: {problem}")
-    if (folder / "config.yaml").is_file():
-        raise UserError(f"{folder}: a run without a whole checkpoint yet", load.suggestion(folder))
-    return None
+    raise UserError(f"{folder}: a run without a whole checkpoint yet", load.suggestion(folder))
 
 
 @torch.no_grad()
 def fill(model: Decoder, step: Path) -> None:
     """Copy a checkpoint's weights into a model, one tensor at a time."""
-    problem = manifest.damage(step)
-    if problem is not None:
-        raise UserError(f"{step}: damaged: {problem}", "choose another checkpoint of the run")
     wanted: dict[str, Tensor] = dict(model.state_dict())
     for name, tensor in gather.read_full(step, "model"):
         if name not in wanted or wanted[name].shape != tensor.shape:
@@ -72,8 +70,3 @@ def fill(model: Decoder, step: Path) -> None:
         wanted.pop(name).copy_(tensor)
     if wanted:
         raise UserError(f"{step}: {next(iter(wanted))} is missing", "choose another checkpoint")
-
-
-def _settings(step: Path) -> dict[str, Any]:
-    """Return the configuration of the run a checkpoint belongs to."""
-    return config.read(step.parent / "config.yaml")

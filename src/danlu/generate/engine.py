@@ -91,12 +91,13 @@ class Engine:
 
     def add(self, index: int, prompt: Sequence[int], sampling: Sampling, mask: Mask | None = None) -> None:
         """Queue a request; its events will carry `index`."""
-        check_prompt(prompt, self.max_len, index)
+        check_prompt(prompt, self.max_len, self.model.cfg.vocab_size, index)
         limit = min(self.max_len, len(prompt) + (sampling.max_tokens or self.max_len))
         decoder = StreamDecoder(lambda ids: self.tokenizer.decode(ids, control=False))
         stops = StopStrings(sampling.stop)
         self.waiting.append(Request(index, list(prompt), limit, sampling, decoder, stops, mask))
 
+    @torch.inference_mode()
     def cancel(self, index: int) -> None:
         """Drop a request, wherever it is; no event of it follows."""
         self.waiting = deque(request for request in self.waiting if request.index != index)
@@ -238,8 +239,13 @@ def end_tokens(tokenizer: Tokenizer) -> set[int]:
     return {token for token in (tokenizer.eos_id, tokenizer.pad_id) if token is not None}
 
 
-def check_prompt(prompt: Sequence[int], max_len: int, index: int = 0) -> None:
-    """Refuse a prompt that is empty, or leaves no room for a single token of answer."""
+def raw_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return a text to be continued as it stands, begun as every text of pretraining is."""
+    return [tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id, *tokenizer.encode(text)]
+
+
+def check_prompt(prompt: Sequence[int], max_len: int, vocabulary: int, index: int = 0) -> None:
+    """Refuse a prompt that is empty, leaves no room for a token of answer, or is of another tokenizer."""
     if not prompt:
         raise UserError(f"prompt {index} is empty", "give at least one token, the beginning-of-text one for instance")
     if len(prompt) >= max_len:
@@ -248,6 +254,8 @@ def check_prompt(prompt: Sequence[int], max_len: int, index: int = 0) -> None:
             " beside one token of answer",
             "shorten it, or keep less history",
         )
+    if max(prompt) >= vocabulary:
+        raise UserError(f"prompt {index} has token {max(prompt)}, the model knows {vocabulary}", "use its own tokenizer")
 
 
 def _groups(requests: list[Request]) -> Iterator[list[Request]]:

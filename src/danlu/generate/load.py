@@ -39,7 +39,7 @@ def empty(cfg: ModelConfig, device: str, dtype: str) -> Decoder:
     if dtype != "auto" and dtype not in DTYPES:
         raise UserError(f"there is no dtype '{dtype}'", nearest(dtype, ["auto", *DTYPES]))
     chosen = here.default_dtype() if dtype == "auto" else DTYPES[dtype]
-    model = build.build(cfg, here.torch, seed=0, dtype=chosen)
+    model = build.build_empty(cfg, here.torch, chosen)
     return model.requires_grad_(False).eval()
 
 

@@ -1,0 +1,89 @@
+"""Cached decoding equals the full forward: the simplest oracle there is."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from generate.models import KINDS, tiny, words
+
+from danlu.device import ops
+from danlu.generate.cache import Cache
+
+
+def cached_logits(model, prompts, pieces, block=256, slots=None):
+    """Read all prompts together in pieces of so many tokens each; return the logits at every token."""
+    cache = Cache(slots or len(prompts), 128, block)
+    out = [[] for _ in prompts]
+    at = 0
+    for size in pieces:
+        now = [prompt[at : at + size] for prompt in prompts]
+        width = max(len(piece) for piece in now)
+        tokens = torch.tensor([piece + [0] * (width - len(piece)) for piece in now])
+        cache.begin(0, [len(piece) for piece in now], width)
+        hidden = model(tokens, cache.positions(), layout=cache.layout(), cache=cache).hidden
+        cache.end()
+        for row, piece in enumerate(now):
+            out[row].append(model.logits(hidden[row, : len(piece)]))
+        at += size
+    return [torch.cat(parts) for parts in out], cache
+
+
+PIECES = {"at_once": [40], "token_by_token": [1] * 40, "prompt_then_tokens": [12] + [1] * 28, "chunks": [7, 16, 1, 16]}
+
+
+@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize("pieces", PIECES.values(), ids=PIECES)
+@pytest.mark.parametrize("kind", KINDS)
+@torch.inference_mode()
+def test_cached_logits_equal_the_full_forward(kind, pieces, window):
+    model = tiny(kind, initializer_range=0.1)
+    for block in model.model.layers:
+        block.self_attn.attend = functools.partial(ops.attention, window=window)
+    prompts = words(40, 23, 1, 9)
+    got, cache = cached_logits(model, prompts, pieces, block=8)
+    for prompt, logits in zip(prompts, got):
+        full = model.logits(model(torch.tensor([prompt])).hidden[0])
+        torch.testing.assert_close(logits, full, rtol=0, atol=1e-5)
+    assert cache.lengths == [40, 23, 1, 9]
+
+
+@torch.inference_mode()
+def test_a_moved_sequence_goes_on_as_if_it_had_stayed():
+    model, prompts = tiny(), words(20, 14, 6)
+    _, cache = cached_logits(model, prompts, [20])
+    cache.move(2, 0)
+    assert cache.lengths == [6, 14, 6]
+    cache.begin(0, [1, 1], 1)
+    hidden = model(torch.tensor([[77], [78]]), cache.positions(), layout=cache.layout(), cache=cache).hidden
+    for row, text in enumerate([prompts[2] + [77], prompts[1] + [78]]):
+        torch.testing.assert_close(hidden[row, -1], model(torch.tensor([text])).hidden[0, -1], rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_what_a_slot_held_before_cannot_be_seen_not_even_as_a_broken_number():
+    model, (prompt,) = tiny(), words(9)
+    _, cache = cached_logits(model, words(30), [30], slots=1)
+    for held in (*cache._keys.values(), *cache._values.values()):
+        held.fill_(float("nan"))
+    cache.reset(0)
+    parts = []
+    for piece in ([*prompt[:4]], [*prompt[4:]]):
+        cache.begin(0, [len(piece)], len(piece))
+        parts.append(model(torch.tensor([piece]), cache.positions(), layout=cache.layout(), cache=cache).hidden[0])
+        cache.end()
+    torch.testing.assert_close(torch.cat(parts), model(torch.tensor([prompt])).hidden[0], rtol=0, atol=1e-5)
+
+
+def test_it_grows_by_whole_blocks_and_refuses_to_outgrow_its_limit():
+    cache = Cache(slots=2, max_len=100, block=16)
+    new = torch.randn(1, 1, 2, 4)
+    for length in range(100):
+        cache.begin(0, [1], 1)
+        keys, _ = cache.append(0, new + length, new)
+        cache.end()
+        assert keys.shape == (1, length + 1, 2, 4) and cache._keys[0].shape[1] % 16 == 0
+    assert torch.equal(keys[0, :, 0, 0], new[0, 0, 0, 0] + torch.arange(100))
+    with pytest.raises(AssertionError, match="101 tokens in a cache of 100"):
+        cache.begin(0, [1], 1)
