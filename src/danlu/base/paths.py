@@ -55,9 +55,13 @@ def sync(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Replace a small file in one rename, synced."""
     aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    sync(aside)
-    aside.replace(path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        sync(aside)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 

@@ -32,13 +32,13 @@ def find(asked: bool | str, store: Store) -> Path | None:
         path = Path(asked)
         if not path.is_dir():
             raise UserError(f"resume: {asked}: no such folder", "a folder like runs/<name>/<time>/step-000500, or resume=true")
-        found = store.verified(path) if path.name.startswith("step-") else Store(path, keep=store.keep).newest()
+        found = store.verified(path) if path.name.startswith("step-") else store.newest(path)
         if found is None:
             raise UserError(f"resume: {asked}: holds no whole checkpoint", "another step-... folder, or resume=true")
         return found
     found = store.newest()
     if found is None:
-        say(f"resume: no checkpoint in {store.folder} yet: starting from the beginning")
+        say(f"resume: no checkpoint in {store.run_dir} yet: starting from the beginning")
     return found
 
 
