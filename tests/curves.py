@@ -2,8 +2,8 @@
 
 One rank and one piece is the oracle; every other cut must give its losses.
 
-    curve(pieces=4)                    four micro-batches of one rank
-    ranked(2, data="fsdp")             two ranks, fully sharded
+    curve(Cut(pieces=4))               four micro-batches of one rank
+    ranked(2, {"x": Cut(data="fsdp")}) two ranks, fully sharded
 
 The rows differ in how much they teach, one teaches nothing at all, and some hold two samples.
 """
@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from danlu.model.build import build
 
 from danlu.data.batch import IGNORE, Batch, lay_out
 from danlu.device import api
+from danlu.model.build import build
 from danlu.model.config import ModelConfig, MoE
 from danlu.parallel import mesh
 from danlu.parallel.apply import parallelize
@@ -117,12 +117,12 @@ def curve(cut: Cut, rank: int = 0, ranks: int = 1) -> list[dict[str, float]]:
     return [stepper.step(micro_batches(cut, rank, ranks), next_token) for _ in range(STEPS)]
 
 
-def work(rank: int, ranks: int, cut: Cut) -> list[dict[str, float]]:
-    return curve(cut, rank, ranks)
+def work(rank: int, ranks: int, cuts: dict[str, Cut]) -> dict[str, Any]:
+    return {name: curve(cut, rank, ranks) for name, cut in cuts.items()}
 
 
-def ranked(ranks: int, cut: Cut) -> list[dict[str, float]]:
-    """Return the curve of several ranks, which must all have measured the same."""
-    first, *others = run_ranks(work, ranks, cut)
+def ranked(ranks: int, cuts: dict[str, Cut]) -> dict[str, list[dict[str, float]]]:
+    """Return the curves of several ranks, which must all have measured the same."""
+    first, *others = run_ranks(work, ranks, cuts)
     assert all(other == first for other in others)
     return first

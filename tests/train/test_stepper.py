@@ -4,66 +4,65 @@ import pytest
 
 from curves import Cut, curve, ranked
 
-EXACT = {"rel": 1e-5, "abs": 1e-7}
+MODELS = {"dense": {}, "untied": {"tied": False}, "moe": {"moe": "sequence"}, "bias": {"moe": "bias"}}
+OPTIMS = {name: {"moe": "sequence", "optim": {"name": name}} for name in ("muon", "adamw_bf16")}
+KINDS = MODELS | OPTIMS
+
+# What two ranks do: every model and optimiser under both wrappers, and recomputing.
+TWO = {f"{kind} {data}": (kind, {"data": data, "pieces": 2}) for kind in KINDS for data in ("ddp", "fsdp")}
+TWO |= {
+    f"{kind} {data} recomputed": (kind, {"data": data, "recompute": True})
+    for kind in ("dense", "moe")
+    for data in ("ddp", "fsdp")
+}
 
 
 def same(found, expected):
     for step, oracle in zip(found, expected, strict=True):
-        assert step == pytest.approx(oracle, **EXACT)
+        assert step == pytest.approx(oracle, rel=1e-5, abs=1e-7)
 
 
 @pytest.fixture(scope="module")
 def oracle():
-    known = {}
-
-    def one_rank_one_piece(**keys):
-        name = str(keys)
-        if name not in known:
-            known[name] = curve(Cut(**keys))
-        return known[name]
-
-    return one_rank_one_piece
+    return {kind: curve(Cut(**keys)) for kind, keys in KINDS.items()}
 
 
-MODELS = [{}, {"tied": False}, {"moe": "sequence"}, {"moe": "bias"}]
+@pytest.fixture(scope="module")
+def two_ranks():
+    return ranked(2, {name: Cut(**KINDS[kind], **keys) for name, (kind, keys) in TWO.items()})
 
 
-@pytest.mark.parametrize("model", MODELS, ids=str)
-def test_the_oracle_learns(oracle, model):
-    found = oracle(**model)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_oracle_learns(oracle, kind):
+    found = oracle[kind]
     assert found[-1]["loss"] < found[0]["loss"]
     assert found[0]["grad_norm"] > 0.5  # so that clipping is part of what is compared
     assert found[0]["tokens"] == 8 * 12 - 3 * 2  # rows 1, 4 and 7 end in padding
 
 
 @pytest.mark.parametrize("pieces", [2, 4, 8])
-@pytest.mark.parametrize("model", MODELS, ids=str)
-def test_accumulation_changes_nothing(oracle, pieces, model):
-    same(curve(Cut(pieces=pieces, **model)), oracle(**model))
+@pytest.mark.parametrize("kind", MODELS)
+def test_accumulation_changes_nothing(oracle, pieces, kind):
+    same(curve(Cut(pieces=pieces, **KINDS[kind])), oracle[kind])
 
 
-@pytest.mark.parametrize("data", ["ddp", "fsdp"])
-@pytest.mark.parametrize("model", MODELS, ids=str)
-def test_ranks_change_nothing(oracle, data, model):
-    same(ranked(2, Cut(pieces=2, data=data, **model)), oracle(**model))
+@pytest.mark.parametrize("name", TWO)
+def test_two_ranks_change_nothing(oracle, two_ranks, name):
+    same(two_ranks[name], oracle[TWO[name][0]])
 
 
-@pytest.mark.parametrize(
-    ("ranks", "keys"), [(3, {"data": "ddp"}), (3, {"data": "fsdp"}), (4, {"data": "fsdp", "shard": 2})]
-)
-def test_odd_shares_and_groups_of_shards_change_nothing(oracle, ranks, keys):
-    same(ranked(ranks, Cut(pieces=2, moe="sequence", **keys)), oracle(moe="sequence"))
+@pytest.mark.parametrize("kind", ["dense", "moe"])
+def test_recomputing_changes_nothing(oracle, kind):
+    same(curve(Cut(recompute=True, **KINDS[kind])), oracle[kind])
 
 
-@pytest.mark.parametrize("name", ["muon", "adamw_bf16"])
-@pytest.mark.parametrize("data", ["ddp", "fsdp"])
-def test_every_optimiser_is_the_same_on_ranks(oracle, name, data):
-    optim = {"name": name}
-    same(ranked(2, Cut(data=data, optim=optim, moe="sequence")), oracle(optim=optim, moe="sequence"))
+def test_three_ranks_with_uneven_shares_change_nothing(oracle):
+    found = ranked(3, {data: Cut(data=data, moe="sequence") for data in ("ddp", "fsdp")})
+    same(found["ddp"], oracle["moe"])
+    same(found["fsdp"], oracle["moe"])
 
 
-@pytest.mark.parametrize("keys", [{}, {"data": "ddp"}, {"data": "fsdp"}], ids=str)
-@pytest.mark.parametrize("model", [{}, {"moe": "sequence"}], ids=str)
-def test_recomputing_changes_nothing(oracle, keys, model):
-    cut = Cut(recompute=True, **keys, **model)
-    same(ranked(2, cut) if keys else curve(cut), oracle(**model))
+def test_groups_of_shards_change_nothing(oracle):
+    found = ranked(4, {kind: Cut(data="fsdp", shard=2, pieces=2, **KINDS[kind]) for kind in ("moe", "muon")})
+    same(found["moe"], oracle["moe"])
+    same(found["muon"], oracle["muon"])

@@ -18,6 +18,7 @@ groups waits.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,12 +43,11 @@ def wrap(model: nn.Module, cfg: Parallel, device: Device, dtype: torch.dtype) ->
         return model
     if choose(cfg, model, device) == "fsdp":
         return shard(model, cfg.shard or ranks, device, dtype)
-    return DistributedDataParallel(
-        model,
-        device_ids=None if device.kind == "cpu" else [device.torch],
-        broadcast_buffers=False,  # ours change alike on all ranks
-        gradient_as_bucket_view=True,
-    )
+    options: dict[str, Any] = {"device_ids": None if device.kind == "cpu" else [device.torch]}
+    # Buffers change alike on all ranks and need no sending; the key's name changed in torch 2.13.
+    newer = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+    options["forward_sync_buffers" if newer else "broadcast_buffers"] = False
+    return DistributedDataParallel(model, gradient_as_bucket_view=True, **options)
 
 
 def choose(cfg: Parallel, model: nn.Module, device: Device) -> str:
