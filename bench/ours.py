@@ -14,7 +14,7 @@ from bench.duel import serve_rounds
 from danlu.data.batch import Batch, collate
 from danlu.data.packing import best_fit
 from danlu.device import api
-from danlu.model import build, config
+from danlu.model import build, config, size
 from danlu.parallel import apply, mesh
 from danlu.train import losses
 from danlu.train.optim import Optim, Schedule, build_optimizer
@@ -73,9 +73,9 @@ def main() -> None:
     mean_context = float(np.mean([len(row) for row in rows])) / 2
     serve_rounds(
         work,
-        parameters=config.count(trainee.cfg),
+        parameters=size.count(trainee.cfg),
         dtype=str(trainee.dtype)[6:],
-        flops_per_token=config.flops_per_token(trainee.cfg, mean_context),
+        flops_per_token=size.flops_per_token(trainee.cfg, mean_context),
     )
 
 

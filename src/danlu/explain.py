@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -32,13 +33,21 @@ def command(stage: str, settings: tuple[str, ...], json_schema: bool, as_yaml: b
     if as_yaml:
         click.echo(config.dump(cfg), nl=False)
         return
+    from danlu.model.config import ModelConfig, resolve
+
     values = config.flat(cfg.model_dump(mode="json", by_alias=True))
+    shape = resolve(cfg.model or cfg.from_ or "26m").model_dump(mode="json")
     for field in config.fields(kind):
-        value = json.dumps(values.get(field.key, _section(values, field.key)), ensure_ascii=False)
-        click.echo(click.style(field.key, bold=True) + f" = {value}" + click.style(f"   [{field.type}]", dim=True))
-        click.echo(f"    {field.help}")
+        if field.key != "model":
+            _show(field, values.get(field.key))
+            continue
+        _show(field, cfg.model if isinstance(cfg.model, str) else cfg.model.get("preset", "the section below"))
+        shapes = config.flat(shape, "model.")
+        for part in config.fields(ModelConfig, "model."):
+            _show(part, shapes.get(part.key))
 
 
-def _section(values: dict[str, object], key: str) -> object:
-    """Return the part of flattened values below `key`: a section given whole, such as `model`."""
-    return {name[len(key) + 1 :]: value for name, value in values.items() if name.startswith(key + ".")} or None
+def _show(field: Any, value: object) -> None:
+    said = json.dumps(value, ensure_ascii=False)
+    click.echo(click.style(field.key, bold=True) + f" = {said}" + click.style(f"   [{field.type}]", dim=True))
+    click.echo(f"    {field.help}")

@@ -12,8 +12,8 @@ from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.data.stream import Stream, open_stream
 from danlu.model import build as model_build
-from danlu.model import config as model_config
 from danlu.model import weights
+from danlu.model.size import flops_per_token
 from danlu.parallel import apply, mesh
 from danlu.train import losses
 from danlu.train.metrics import Metrics
@@ -56,7 +56,8 @@ def batches(run: Run, kind: str, **options: Any) -> Stream:
             "a smaller seq_len, or model.max_position_embeddings=...",
         )
     stream = _stream(run, kind, cfg.data.train, None if cfg.steps else cfg.epochs, True, **options)
-    run.total_steps = cfg.steps or stream.steps_per_epoch * cfg.epochs
+    run.total_steps = cfg.steps or stream.total_steps or 0
+    run.mean_context = float(stream.samples.lengths.mean()) / 2
     return stream
 
 
@@ -84,7 +85,7 @@ def worth_compiling(run: Run) -> bool:
     if run.cfg.compile != "auto":
         return run.cfg.compile == "on" and not reason
     tokens = run.total_steps * run.cfg.batch_tokens / run.world.ranks
-    flops = tokens * model_config.flops_per_token(run.model_cfg, run.cfg.seq_len)
+    flops = tokens * flops_per_token(run.model_cfg, run.mean_context)
     return not reason and flops / run.device.matmul_ceiling(run.dtype) > WORTH_COMPILING
 
 
@@ -107,7 +108,7 @@ def stepper(run: Run, model: nn.Module) -> Stepper:
         run.dir,
         cfg.trackers,
         total_steps=run.total_steps,
-        flops_per_token=model_config.flops_per_token(run.model_cfg, cfg.seq_len),
+        flops_per_token=flops_per_token(run.model_cfg, run.mean_context),
         ceiling=run.device.matmul_ceiling(run.dtype) * run.world.ranks,
     )
     return made

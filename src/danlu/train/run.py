@@ -35,6 +35,7 @@ from danlu.checkpoint.store import Store
 from danlu.device import api
 from danlu.model import config as model_config
 from danlu.model import weights
+from danlu.model.families import to_hf
 from danlu.parallel import mesh
 from danlu.tokenizer.tokenizer import Tokenizer
 from danlu.train import resume
@@ -63,6 +64,7 @@ class Run:
         self.dir = Path(self._agreed(self._choose_dir()))
         self.step = 0
         self.total_steps = cfg.steps or 0
+        self.mean_context = 0.0  # keys a token sees on average, once the data is known
         self.best: float | None = None
         self.last: dict[str, Any] = {}
         self.metrics: Metrics | None = None
@@ -91,14 +93,20 @@ class Run:
                 f"model.vocab_size: {self.model_cfg.vocab_size} words, but the tokenizer has {self.tokenizer.size}",
                 f"model.vocab_size={-(-self.tokenizer.size // 64) * 64}, or another tokenizer=",
             )
+        if self.cfg.from_ and self.cfg.model and not self._same_shape(Path(self.cfg.from_)):
+            theirs = model_config.describe(model_config.resolve(self.cfg.from_))
+            raise UserError(f"from: {self.cfg.from_} holds another model than model= says: {theirs}", "leave model= away")
         finished = Path(self.cfg.out) / self.name
-        if (finished / "config.json").exists() and weights.read_config(finished) != self.model_cfg:
+        if (finished / "config.json").exists() and not self._same_shape(finished):
             raise UserError(
                 f"{finished}: holds weights of another architecture",
                 f"name={self.name}_2 (or any other name), or move the old ones away",
             )
         if (self.dir / "latest").exists() and not self.cfg.resume:
             raise UserError(f"run_dir: {self.dir} already holds a run", "resume=true to go on with it, or another run_dir")
+
+    def _same_shape(self, folder: Path) -> bool:
+        return to_hf(model_config.read_hf(folder)) == to_hf(self.model_cfg)
 
     def save_config(self) -> None:
         """Write the configuration that runs, the model spelt out, where it can be run again."""
