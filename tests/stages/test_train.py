@@ -135,3 +135,21 @@ def test_the_time_given_is_kept(folder):
     train("pretrain", *SMALL, "data.train=corpus.jsonl", "run_dir=run", "steps=100000", "max_hours=0.0005")
     assert 0 < metrics(folder / "run")[-1]["step"] < 100000
     assert (folder / "run/latest").exists() and not (folder / "out").exists()
+
+
+def test_out_of_memory_names_the_key_to_lower(folder):
+    texts(folder / "corpus.jsonl", rows=4000)
+    words = ["pretrain", *SMALL, "data.train=corpus.jsonl", "batch_tokens=65536", "micro_batch=1024", "run_dir=run"]
+    script = (
+        "import resource, sys\n"
+        "from danlu import cli\n"
+        "import danlu.stages.pretrain\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2)\n"
+        "cli.main(sys.argv[1:])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "train", *words], capture_output=True, text=True)
+    problem, hint = done.stderr.strip().splitlines()[-2:]
+    assert done.returncode == 2, done.stderr
+    assert "out of memory" in problem and "micro_batch" in hint
+    assert not (folder / "out").exists()

@@ -79,8 +79,6 @@ class TrainConfig(Section):
     """How many of the newest checkpoints stay; the best by validation loss stays besides."""
     eval_every: int = Field(default=0, ge=0)
     """Steps between measurements on `data.valid`; 0: only at the end."""
-    log_every: int = Field(default=1, ge=1)
-    """Steps between lines of the progress display where there is no terminal."""
     resume: bool | str = False
     """true: go on from the newest whole checkpoint of `run_dir`; a path: from that one."""
     accept_changes: bool = False

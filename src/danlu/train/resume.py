@@ -19,7 +19,7 @@ from danlu.train.config import TrainConfig
 
 # Keys that change where, how fast or how loudly, but not what is learned.
 OPERATIONAL = {
-    "resume", "accept_changes", "run_dir", "out", "name", "save_every", "keep", "eval_every", "log_every",
+    "resume", "accept_changes", "run_dir", "out", "name", "save_every", "keep", "eval_every",
     "trackers", "max_hours", "device", "micro_batch", "parallel", "compile", "recompute", "bad_step", "spike",
 }  # fmt: skip
 
