@@ -1,0 +1,105 @@
+"""Families: each published architecture as data, in a file of its own.
+
+A family says which decoders it can represent, how its config.json reads, and under which names its
+weights lie on disk. What is new about a family goes into its file, and its name into `FAMILIES`.
+
+    choose(cfg)       the family a model leaves as, or an error with the reasons
+    to_hf(cfg)        the content of config.json
+    from_hf(content)  the configuration, ours or a foreign model's
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from danlu.base.config import check
+from danlu.base.errors import UserError, nearest
+from danlu.model.config import ModelConfig
+from danlu.model.families.family import Family, Reason
+
+__all__ = ["FAMILIES", "Family", "choose", "from_hf", "get", "to_hf"]
+
+FAMILIES = {
+    "qwen3": "danlu.model.families.qwen3",
+    "llama": "danlu.model.families.llama",
+    "qwen2": "danlu.model.families.qwen2",
+    "qwen3_moe": "danlu.model.families.qwen3_moe",
+    "mixtral": "danlu.model.families.mixtral",
+    "qwen2_moe": "danlu.model.families.qwen2_moe",
+    "glm4_moe": "danlu.model.families.glm4_moe",
+}
+"""By Hugging Face's model_type, best choice first: what serves it most widely."""
+
+OURS = "danlu"
+"""Key of config.json under which our own configuration lies whole; other readers pass over it."""
+
+
+def get(model_type: str) -> Family:
+    """Return a family by its model_type."""
+    return importlib.import_module(FAMILIES[model_type]).FAMILY
+
+
+def choose(cfg: ModelConfig) -> Family:
+    """Return the family a model leaves as, or refuse it with what keeps it from the nearest ones."""
+    refusals = []
+    for model_type in FAMILIES:
+        family = get(model_type)
+        if family.is_moe != (cfg.moe is not None):
+            continue
+        reasons = family.why_not(cfg)
+        if not reasons:
+            return family
+        refusals.append((family, reasons))
+    refusals.sort(key=lambda refusal: len(refusal[1]))
+    words = "; ".join(_words(family, reasons) for family, reasons in refusals[:2])
+    hint = ", ".join(dict.fromkeys(reason.remedy for reason in refusals[0][1]))
+    raise UserError(f"model: no published architecture is like this: {words}", hint)
+
+
+def _words(family: Family, reasons: list[Reason]) -> str:
+    return f"{family.architecture} {' and '.join(reason.problem for reason in reasons)}"
+
+
+def to_hf(cfg: ModelConfig) -> dict[str, Any]:
+    """Return the content of config.json, readable by transformers 4 and 5."""
+    family = choose(cfg)
+    ours = cfg.model_dump(mode="json", exclude_none=True)
+    return {"architectures": [family.architecture], "model_type": family.model_type, **family.to_hf(cfg), OURS: ours}
+
+
+def from_hf(described: dict[str, Any], source: str = "config.json") -> ModelConfig:
+    """Return the configuration that a config.json describes."""
+    kind = str(described.get("model_type"))
+    if kind not in FAMILIES:
+        raise UserError(f"{source}: model_type: '{kind}' is not a family known here", nearest(kind, FAMILIES))
+    ours = _ours(described, source)
+    if ours is not None:
+        return ours
+    try:
+        keys = get(kind).from_hf(described)
+    except KeyError as error:
+        raise UserError(f"{source}: {error.args[0]}: is missing", "a complete config.json is wanted") from None
+    return check(ModelConfig, keys, source)
+
+
+def _ours(described: dict[str, Any], source: str) -> ModelConfig | None:
+    """Return the configuration we wrote into it ourselves, unless the rest was changed since."""
+    if not isinstance(described.get(OURS), dict):
+        return None
+    cfg = check(ModelConfig, described[OURS], f"{source}: {OURS}")
+    written = to_hf(cfg)
+    same = all(described.get(key) == written[key] for key in ("model_type", *SHAPE) if key in written)
+    return cfg if same else None
+
+
+SHAPE = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "num_experts",
+    "tie_word_embeddings",
+)

@@ -1,0 +1,79 @@
+"""GLM-4-MoE: a sigmoid router with a balancing bias, shared experts without a gate, leading dense layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from danlu.model.config import ModelConfig
+from danlu.model.families.family import Family, Reason, shape_from_hf, shape_to_hf, unlike_llama
+
+
+def why_not(cfg: ModelConfig) -> list[Reason]:
+    moe = cfg.moe
+    assert moe
+    reasons = unlike_llama(cfg)
+    if cfg.output_bias or cfg.mlp_bias:
+        remedy = "model.output_bias=false model.mlp_bias=false"
+        reasons.append(Reason("has biases on queries, keys and values alone", remedy))
+    if moe.router != "sigmoid":
+        reasons.append(Reason("routes by sigmoid", "model.moe.router=sigmoid"))
+    if not moe.num_shared_experts or moe.shared_gated:
+        remedy = "model.moe.num_shared_experts=1 model.moe.shared_gated=false"
+        reasons.append(Reason("has shared experts without a gate", remedy))
+    if moe.shared_width != moe.num_shared_experts * moe.moe_intermediate_size:
+        reasons.append(Reason("has shared experts as wide as the routed", "model.moe.shared_intermediate_size=0"))
+    return reasons
+
+
+def to_hf(cfg: ModelConfig) -> dict[str, Any]:
+    moe = cfg.moe
+    assert moe
+    shape = shape_to_hf(cfg)
+    shape["rope_parameters"] |= {"partial_rotary_factor": cfg.partial_rotary_factor}  # its own default is one half
+    return shape | {
+        "partial_rotary_factor": cfg.partial_rotary_factor,
+        "attention_bias": cfg.qkv_bias,
+        "use_qk_norm": cfg.qk_norm,
+        "moe_intermediate_size": moe.moe_intermediate_size,
+        "num_experts_per_tok": moe.num_experts_per_tok,
+        "n_routed_experts": moe.num_experts,
+        "n_shared_experts": moe.num_shared_experts,
+        "num_experts": moe.num_experts,
+        "num_local_experts": moe.num_experts,
+        "norm_topk_prob": moe.norm_topk_prob,
+        "routed_scaling_factor": moe.routed_scaling_factor,
+        "n_group": 1,
+        "topk_group": 1,
+        "first_k_dense_replace": moe.first_dense_layers,
+        "num_nextn_predict_layers": 0,
+    }
+
+
+def from_hf(described: dict[str, Any]) -> dict[str, Any]:
+    if described.get("n_group", 1) != 1:
+        raise KeyError("n_group (only one group of experts is known, so 1)")
+    described = {"partial_rotary_factor": 0.5} | described
+    moe = {
+        "num_experts": described["n_routed_experts"],
+        "num_experts_per_tok": described["num_experts_per_tok"],
+        "moe_intermediate_size": described["moe_intermediate_size"],
+        "router": "sigmoid",
+        "norm_topk_prob": described.get("norm_topk_prob", True),
+        "routed_scaling_factor": float(described.get("routed_scaling_factor", 1.0)),
+        "num_shared_experts": described["n_shared_experts"],
+        "first_dense_layers": described.get("first_k_dense_replace", 1),
+        "balance": "bias",
+    }
+    flags = {"qk_norm": described.get("use_qk_norm", False), "qkv_bias": described.get("attention_bias", False)}
+    return shape_from_hf(described) | flags | {"moe": moe}
+
+
+FAMILY = Family(
+    "glm4_moe",
+    "Glm4MoeForCausalLM",
+    True,
+    why_not,
+    to_hf,
+    from_hf,
+    renames=((".shared_expert.", ".shared_experts."),),
+)
