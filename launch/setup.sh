@@ -179,7 +179,7 @@ private() {
     return 1
   fi
   say "$(t "setting up" "安装") .venv-$1"
-  make_venv ".venv-$1" "$(type -P .venv/bin/python)"
+  make_venv ".venv-$1" .venv/bin/python
 }
 
 # private_vllm: the server. On a CPU its wheel asks for an exact torch, and for sound and pictures we do not serve.

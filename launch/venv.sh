@@ -8,7 +8,7 @@
 make_venv() {
   local folder=$1 python=$2 info
   if ! works "$folder" || [[ $(origin "$folder/bin/python") != "$(origin "$python")" ]]; then
-    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    if [[ -x $python ]] && ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
       warn "$(t "$python has no venv module" "$python 没有 venv 模块")" "Debian, Ubuntu: sudo apt-get install python3-venv"
       return 1
     fi
@@ -53,19 +53,21 @@ for line in json.load(sys.stdin)["install"][0]["metadata"].get("requires_dist", 
 
 # install_torch FOLDER VERSION: the torch of this host; fails if none can be had.
 install_torch() {
-  local folder=$1 version=$2 needs torch=("torch==$2")
+  local folder=$1 version=$2 needs torch=("torch==$2,!=$2+cpu")
   if [[ $KIND != cuda && $(system) != macos ]]; then
     if [[ ${DRY_RUN:-0} == 1 ]] || requires "$folder" "torch==$version+cpu" >/dev/null; then
       torch=("torch==$version+cpu")
     elif requires "$folder" "torch==$version+cpu" --index-url "$TORCH_INDEX" >/dev/null; then
       torch=("torch==$version+cpu" --index-url "$TORCH_INDEX")
     # What is left is usually the CUDA build: gigabytes that a host without such a card cannot use.
-    elif ! needs=$(requires "$folder" "torch==$version") || grep -qE '^(nvidia|cuda)-' <<<"$needs"; then
+    elif needs=$(requires "$folder" "torch==$version") && ! grep -qE '^(nvidia|cuda)-' <<<"$needs"; then
+      torch=("torch==$version")
+    else
       return 1
     fi
   fi
   say "$(t "installing" "安装") ${torch[*]}"
-  pip "$folder" install --no-deps "${torch[@]}"
+  pip "$folder" install --no-deps --force-reinstall "${torch[@]}" # another build of this version may be there
 }
 
 # torch_of FOLDER: the version of the torch installed there, nothing if there is none.
