@@ -23,7 +23,7 @@ from danlu.model.config import ModelConfig, MoE
 from danlu.parallel import mesh
 from danlu.parallel.apply import parallelize
 from danlu.parallel.mesh import Parallel
-from danlu.train.losses import next_token
+from danlu.train.losses import next_token, token_nll
 from danlu.train.optim import Optim, Schedule, build_optimizer
 from danlu.train.stepper import Stepper
 from ranks import run_ranks
@@ -42,6 +42,8 @@ class Cut:
     tied: bool = True
     recompute: bool = False
     compile: bool = False
+    dtype: torch.dtype = torch.float32
+    validate: bool = False
     optim: dict[str, Any] = field(default_factory=dict)
     stepper: dict[str, Any] = field(default_factory=dict)
 
@@ -98,23 +100,35 @@ def micro_batches(cut: Cut, rank: int = 0, ranks: int = 1) -> list[Batch]:
     return [batch(mine[at : at + size]) for at in range(0, len(mine), size)]
 
 
-def make(cut: Cut, device: Any = None, dtype: torch.dtype = torch.float32) -> Stepper:
+def make(cut: Cut, device: Any = None) -> Stepper:
     device = device or api.choose("cpu")
     model = build(model_config(cut), device.torch, seed=3)
     cfg = Parallel(data=cut.data, shard=cut.shard)
-    model = parallelize(model, cfg, device, dtype, recompute=cut.recompute, compile=cut.compile)
+    model = parallelize(model, cfg, device, cut.dtype, recompute=cut.recompute, compile=cut.compile)
     optim = Optim(**{"lr": 0.01, "max_norm": 0.5, "schedule": "constant", **cut.optim})
     optimizer = build_optimizer(model, optim, device)
     schedule = Schedule(optimizer, optim, STEPS)
     return Stepper(
-        model, optimizer, schedule, device, dtype, mesh.world(), max_norm=optim.max_norm, **cut.stepper
+        model, optimizer, schedule, device, cut.dtype, mesh.world(), max_norm=optim.max_norm, **cut.stepper
     )
 
 
 def curve(cut: Cut, rank: int = 0, ranks: int = 1) -> list[dict[str, float]]:
     """Return what four steps on the same rows measure."""
-    stepper = make(cut)
-    return [stepper.step(micro_batches(cut, rank, ranks), next_token) for _ in range(STEPS)]
+    stepper, mine, found = make(cut), micro_batches(cut, rank, ranks), []
+    for _ in range(STEPS):
+        found.append(stepper.step(mine, next_token))
+        if cut.validate:
+            found[-1]["valid"] = valid(stepper, mine)
+    return found
+
+
+@torch.no_grad()
+def valid(stepper: Stepper, micro_batches: list[Batch]) -> float:
+    stepper.model.eval()
+    total = sum(float(token_nll(stepper.model, batch).sum()) for batch in micro_batches)
+    stepper.model.train()
+    return mesh.sum_over_ranks(total)
 
 
 def work(rank: int, ranks: int, cuts: dict[str, Cut]) -> dict[str, Any]:

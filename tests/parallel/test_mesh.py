@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranks import run_ranks
 
 from danlu.base.errors import UserError
 from danlu.parallel import mesh
 from danlu.parallel.mesh import Parallel, World, first_host, from_environment, meeting_place
+from ranks import run_ranks
 
 SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NODELIST": "a[01-04]"}
 ROOT = Path(__file__).resolve().parents[2]
