@@ -15,31 +15,16 @@ inside) is refused with the number of the message.
 
 from __future__ import annotations
 
-import bisect
-import functools
 import itertools
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
-from danlu.base.errors import UserError
-from danlu.tokenizer import template
-from danlu.tokenizer.marks import MARK, Control, Piece, everywhere, marked, pieces
+from danlu.tokenizer.marks import Piece, everywhere, pieces
+from danlu.tokenizer.spans import Span, Tools, answers, control_of, marked_rendering, render, translate
 from danlu.tokenizer.template import Message
 from danlu.tokenizer.tokenizer import Tokenizer
 
-ROLES = ("system", "user", "assistant", "tool")
-Tools = Sequence[Mapping[str, Any]]
-
-
-class Span(NamedTuple):
-    """Characters [start, stop) of the rendered text that message number `message` teaches."""
-
-    message: int
-    start: int
-    stop: int
-    weight: float
+__all__ = ["Chat", "Span", "encode_chat", "encode_chats", "render", "weigh"]
 
 
 @dataclass
@@ -54,7 +39,7 @@ class Chat:
     offsets: list[tuple[int, int]] = field(default_factory=list)
     """Where each token's characters lie in `text`."""
     weights: list[float] = field(default_factory=list)
-    """How much each token counts in a loss: 0 for what is read only, else the message's `loss_weight`, 1 by default."""
+    """How much each token counts in a loss: 0 for what is only read, else the message's weight, usually 1."""
 
     @property
     def mask(self) -> list[bool]:
@@ -84,7 +69,9 @@ def encode_chats(
     enable_thinking: bool | None = None,
 ) -> Iterator[Chat]:
     """Yield many chats as tokens, their text encoded together on all cores."""
-    plans = [_plan(tokenizer, messages, tools, add_generation_prompt, enable_thinking) for messages, tools in chats]
+    plans = [
+        _plan(tokenizer, messages, tools, add_generation_prompt, enable_thinking) for messages, tools in chats
+    ]
     runs = [_trimmed(tokenizer, parts) for _, parts in plans]
     texts = [piece.text for run in runs for piece in run if piece.control is None]
     starts = [piece.start == 0 for run in runs for piece in run if piece.control is None]
@@ -102,23 +89,10 @@ def encode_chats(
         yield chat
 
 
-def render(
-    tokenizer: Tokenizer,
-    messages: Sequence[Message],
-    tools: Tools | None = None,
-    add_generation_prompt: bool = False,
-    enable_thinking: bool | None = None,
-) -> str:
-    """Return the text of a chat as its template writes it."""
-    return template.render(
-        _template(tokenizer), messages, tools, add_generation_prompt, enable_thinking, tokenizer.variables
-    )
-
-
 def weigh(offsets: Sequence[tuple[int, int]], spans: Sequence[Span]) -> list[float]:
     """Return each token's weight: that of the span it has a character of, else 0. Both are in order.
 
-    >>> weigh([(0, 2), (2, 3), (3, 6)], [Span(1, 2, 4, 1.0)])
+    >>> weigh([(0, 2), (2, 3), (3, 6)], [Span(1, 2, 4, 4, 1.0)])
     [0.0, 1.0, 1.0]
     """
     weights = [0.0] * len(offsets)
@@ -132,22 +106,15 @@ def weigh(offsets: Sequence[tuple[int, int]], spans: Sequence[Span]) -> list[flo
     return weights
 
 
-@functools.lru_cache(maxsize=16)
-def _control(tokens: tuple[str, ...]) -> Control:
-    return Control(tokens)
-
-
-def _template(tokenizer: Tokenizer) -> str:
-    if tokenizer.template is None:
-        raise UserError(f"{tokenizer.name}: has no chat template", "put a chat_template.jinja beside its tokenizer.json")
-    return tokenizer.template
-
-
 def _plan(
-    tokenizer: Tokenizer, messages: Sequence[Message], tools: Tools | None, prompt: bool, thinking: bool | None
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    tools: Tools | None,
+    prompt: bool,
+    thinking: bool | None,
 ) -> tuple[Chat, list[Piece]]:
     """Return a chat with its text and spans, and the pieces its ids will come from."""
-    control = _control(tuple(tokenizer.control))
+    control = control_of(tokenizer)
     safe = everywhere(control.disguise, list(messages))
     tools = everywhere(control.disguise, list(tools)) if tools else None
     for message, given in zip(safe, messages):
@@ -156,104 +123,13 @@ def _plan(
     if prompt or not any(message["role"] == "assistant" for message in messages):
         parts, _ = pieces(plain, control)
         return Chat("".join(piece.text for piece in parts), []), parts
-    raw = _marked_rendering(tokenizer, safe, tools, thinking, plain)
+    raw = marked_rendering(tokenizer, safe, tools, thinking, plain)
     parts, places = pieces(raw, control)
     chat = Chat("".join(piece.text for piece in parts), [])
-    for number, start, stop in _answers(tokenizer, messages, raw):
-        chat.spans.append(Span(number, _translate(places, start), _translate(places, stop), _weight(messages[number])))
+    for number, *positions in answers(tokenizer, messages, raw):
+        start, end, stop = (translate(places, position) for position in positions)
+        chat.spans.append(Span(number, start, end, stop, _weight(messages[number])))
     return chat, parts
-
-
-def _marked_rendering(
-    tokenizer: Tokenizer, safe: list[Message], tools: Tools | None, thinking: bool | None, plain: str
-) -> str:
-    """Return the rendering with marks, proved to differ from the one without by the marks alone.
-
-    Some templates look at how a user's text begins; then only the assistant's words are marked.
-    """
-    for roles in (ROLES, ("assistant",)):
-        with_marks = marked(safe, roles)
-        raw = render(tokenizer, with_marks, tools, False, thinking)
-        if MARK.sub("", raw) == plain:
-            wanted = [n for n, (a, b) in enumerate(zip(with_marks, safe)) if a is not b and a["role"] == "assistant"]
-            found = [(m[1], int(m[2])) for m in MARK.finditer(raw) if safe[int(m[2])]["role"] == "assistant"]
-            missing = next((n for n in wanted if found.count(("b", n)) != 1 or found.count(("e", n)) != 1), None)
-            if missing is None:
-                return raw
-            raise _altered(tokenizer, missing)
-    raise _altered(tokenizer, next(n for n, message in enumerate(safe) if message["role"] == "assistant"))
-
-
-def _altered(tokenizer: Tokenizer, number: int) -> UserError:
-    return UserError(
-        f"the chat template of {tokenizer.name} changes, repeats or drops what message {number} says,"
-        " so the tokens to learn cannot be told",
-        "use another chat_template.jinja, or mend that message",
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _headers(tokenizer: Tokenizer) -> list[str]:
-    """Return what the template writes to invite an answer, longest form first, if nobody can type it.
-
-    An invitation may hold more than every answer begins with, such as an empty block of thoughts, so
-    what it has in common with answers, plain and thoughtful, is a header too.
-    """
-    question: list[Message] = [{"role": "user", "content": "?"}]
-    answers = [{"content": "!"}, {"content": "!", "reasoning_content": "!"}]
-    try:
-        without, invited = render(tokenizer, question), render(tokenizer, question, add_generation_prompt=True)
-        given = [render(tokenizer, [*question, {"role": "assistant", **answer}]) for answer in answers]
-    except UserError:
-        return []
-    forms = {invited, *(os.path.commonprefix([invited, text]) for text in given)}
-    control = _control(tuple(tokenizer.control)).typed
-    headers = [form[len(without) :] for form in forms if form.startswith(without)]
-    return sorted((header for header in headers if control.search(header)), key=len, reverse=True)
-
-
-def _answers(tokenizer: Tokenizer, messages: Sequence[Message], raw: str) -> Iterator[tuple[int, int, int]]:
-    """Yield (message, start, stop) in `raw` for everything the assistant says."""
-    begins = {int(m[2]): m for m in MARK.finditer(raw) if m[1] == "b"}
-    ends = {int(m[2]): m for m in MARK.finditer(raw) if m[1] == "e"}
-    headers = _headers(tokenizer)
-    done = 0
-    for number, message in enumerate(messages):
-        if message["role"] != "assistant":
-            done = ends[number].end() if number in ends else done
-            continue
-        said = begins[number].start() if number in begins else None
-        start = _after_header(raw, headers, done, said)
-        if start is None:
-            raise _altered(tokenizer, number)
-        tail = ends[number].end() if said is not None else start
-        limit = min((m.start() for n, m in begins.items() if n > number), default=len(raw))
-        done = _turn_ends(tokenizer, raw, tail, limit)
-        yield number, start, done
-
-
-def _after_header(raw: str, headers: list[str], done: int, said: int | None) -> int | None:
-    """Return where the assistant begins: after its header, or else where its words begin."""
-    if not headers:
-        return said
-    at = raw.find(headers[-1], done) if said is None else raw.rfind(headers[-1], done, said)
-    return said if at < 0 else at + next(len(header) for header in headers if raw.startswith(header, at))
-
-
-def _turn_ends(tokenizer: Tokenizer, raw: str, tail: int, limit: int) -> int:
-    """Return where a turn ends: after the end token, or the first control token, before the next message speaks."""
-    end = next((text for text, token in tokenizer.control.items() if token["id"] == tokenizer.eos_id), None)
-    at = raw.find(end, tail, limit) if end else -1
-    if end and at >= 0:
-        return at + len(end)
-    match = _control(tuple(tokenizer.control)).typed.search(raw, tail, limit)
-    return match.end() if match else tail
-
-
-def _translate(places: list[tuple[int, int]], position: int) -> int:
-    """Return where a position of the marked rendering lies in the text."""
-    raw, text = places[bisect.bisect_right(places, (position, len(places) + position)) - 1]
-    return text + position - raw
 
 
 def _weight(message: Message) -> float:

@@ -5,8 +5,8 @@
                            == code          one a line; \\n is a line's end
 
 Every sentence is told several times with other words in its slots, every word is told by itself
-(common ones oftener), and a third part is what chats of ours look like: tool schemas, calls and results in JSON,
-think and answer tags, lists, dates and sums. Randomness comes from one seeded generator through
+(common ones oftener), and a third part is what chats of ours look like: tool schemas, calls and results
+in JSON, think and answer tags, lists, dates and sums. Randomness comes from one seeded generator through
 `random()` alone, whose values Python promises never to change, so the text is always the same.
 """
 
@@ -91,11 +91,20 @@ class Grammar:
             "function": {
                 "name": name,
                 "description": self.sentence().split("\n")[0],
-                "parameters": {"type": "object", "properties": {key: {"type": "string"} for key in kinds}, "required": list(kinds)},
+                "parameters": {
+                    "type": "object",
+                    "properties": {key: {"type": "string"} for key in kinds},
+                    "required": list(kinds),
+                },
             },
         }
         call = {"name": name, "arguments": {key: self.word(kind) for key, kind in kinds.items()}}
-        result = {"result": self.word("number"), "unit": self.word("unit"), "ok": self.below(2) == 0, "error": None}
+        result = {
+            "result": self.word("number"),
+            "unit": self.word("unit"),
+            "ok": self.below(2) == 0,
+            "error": None,
+        }
         turns = [
             f"system\n# Tools\n\n<tools>\n{tell(schema)}\n</tools>\n",
             f"user\n{self.sentence()}",

@@ -34,8 +34,16 @@ class Generation(jinja2.ext.Extension):
         return list(parser.parse_statements(("name:endgeneration",), drop_needle=True))
 
 
-def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: Any = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
 
 
 def _raise_exception(message: str) -> None:
@@ -57,7 +65,9 @@ def compiled(template: str) -> jinja2.Template:
     try:
         return room.from_string(template)
     except jinja2.TemplateSyntaxError as error:
-        raise UserError(f"the chat template, line {error.lineno}: {error.message}", "mend chat_template.jinja") from None
+        raise UserError(
+            f"the chat template, line {error.lineno}: {error.message}", "mend chat_template.jinja"
+        ) from None
 
 
 def render(
@@ -73,11 +83,17 @@ def render(
     As in transformers, a field that is None counts as absent, and `enable_thinking` is undefined
     unless it is said.
     """
-    given: dict[str, Any] = {**(variables or {}), "add_generation_prompt": add_generation_prompt, "documents": None}
+    given: dict[str, Any] = {
+        **(variables or {}),
+        "add_generation_prompt": add_generation_prompt,
+        "documents": None,
+    }
     if enable_thinking is not None:
         given["enable_thinking"] = enable_thinking
     plain = [{key: value for key, value in message.items() if value is not None} for message in messages]
     try:
         return compiled(template).render(messages=plain, tools=list(tools) if tools else None, **given)
-    except (jinja2.TemplateError, TypeError, ValueError, KeyError, AttributeError) as error:
-        raise UserError(f"the chat template refuses this chat: {error}", "mend the messages, or use another template") from None
+    except Exception as error:  # a stranger's program: whatever it raises is its answer
+        raise UserError(
+            f"the chat template refuses this chat: {error}", "mend the messages, or use another template"
+        ) from None

@@ -26,25 +26,34 @@ from danlu.base.errors import UserError
 from danlu.tokenizer.decoding import StreamDecoder
 
 STARTER = Path(__file__).parent / "starter"
+FIRST_ONLY = '"prepend_scheme": "first"'  # how a tokenizer says that only a text's first piece gets a space
 CHATML = Path(__file__).parent / "chatml.jinja"
 
 
 class Tokenizer:
     """One vocabulary with its control tokens and chat template. Immutable; safe to share."""
 
-    def __init__(self, json_text: str, settings: dict[str, Any], template: str | None = None, name: str = "tokenizer") -> None:
+    def __init__(
+        self, json_text: str, settings: dict[str, Any], template: str | None = None, name: str = "tokenizer"
+    ) -> None:
         self.name = name
         self._json = json_text
         self._settings = settings
         try:
             layout = json.loads(json_text)
             self._inner = _worker(layout, start=True)
-            self._later = _worker(layout, start=False)
+            self._later = _worker(layout, start=False) if FIRST_ONLY in json_text else self._inner
         except Exception as error:  # the library raises bare Exception for every malformed file
-            raise UserError(f"{name}: tokenizer.json cannot be read: {error}", "fetch or save it again") from None
+            raise UserError(
+                f"{name}: tokenizer.json cannot be read: {error}", "fetch or save it again"
+            ) from None
         self.control = {t["content"]: t for t in layout["added_tokens"] if t["special"]}
-        """The tokens that steer rather than say something, by their text, as tokenizer.json describes them."""
-        self.variables = {key: text for key, value in settings.items() if key.endswith("_token") and (text := _content(value))}
+        """The tokens that steer rather than say something, by their text, as tokenizer.json has them."""
+        self.variables = {
+            key: text
+            for key, value in settings.items()
+            if key.endswith("_token") and (text := _content(value))
+        }
         """What a chat template may call bos_token, eos_token and so on."""
         self.size = 1 + max(self._inner.get_vocab(with_added_tokens=True).values())
         self.bos_id = self._id("bos_token")
@@ -73,16 +82,24 @@ class Tokenizer:
         """Return the ids of a text, without begin or end; control tokens typed in it are text."""
         return self._inner.encode(text, add_special_tokens=False).ids
 
+    def beginning(self) -> list[int]:
+        """Return the ids every text begins with: the begin token, or none where there is none."""
+        return [] if self.bos_id is None else [self.bos_id]
+
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of many texts, on all cores."""
         return [e.ids for e in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def encode_pieces(self, pieces: Sequence[str], starts: Sequence[bool]) -> list[tokenizers.Encoding]:
-        """Return ids and character offsets of pieces of chats, on all cores; `starts` are at a chat's beginning."""
+        """Return ids and character offsets of pieces of chats; `starts` tells which begin their chat."""
         if self._later is self._inner:
             return self._inner.encode_batch(list(pieces), add_special_tokens=False)
-        first = iter(self._inner.encode_batch([p for p, s in zip(pieces, starts) if s], add_special_tokens=False))
-        later = iter(self._later.encode_batch([p for p, s in zip(pieces, starts) if not s], add_special_tokens=False))
+        first = iter(
+            self._inner.encode_batch([p for p, s in zip(pieces, starts) if s], add_special_tokens=False)
+        )
+        later = iter(
+            self._later.encode_batch([p for p, s in zip(pieces, starts) if not s], add_special_tokens=False)
+        )
         return [next(first) if start else next(later) for start in starts]
 
     def decode(self, ids: Iterable[int], control: bool = True) -> str:
@@ -122,12 +139,15 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         """Write the three files, readable by transformers 4.57 and 5 and by every server built on them."""
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(self._json, encoding="utf-8")
         settings = _portable(self._settings)
         if self.template is not None:
             settings["chat_template"] = self.template
             (folder / "chat_template.jinja").write_text(self.template, encoding="utf-8")
-        paths.write_text(folder / "tokenizer_config.json", json.dumps(settings, ensure_ascii=False, indent=2) + "\n")
+        paths.write_text(
+            folder / "tokenizer_config.json", json.dumps(settings, ensure_ascii=False, indent=2) + "\n"
+        )
 
     def _speaks_chatml(self) -> bool:
         return {"<|im_start|>", "<|im_end|>"} <= self.control.keys()
@@ -140,7 +160,7 @@ class Tokenizer:
         found = self._id(key)
         if found is None:
             raise UserError(
-                f"{self.name}: tokenizer_config.json names no {key} of the vocabulary (found {self.variables.get(key)!r})",
+                f"{self.name}: tokenizer_config.json: {key}: found {self.variables.get(key)!r}, no known token",
                 f'add "{key}": the token that ends a text, such as "</s>"',
             )
         return found
@@ -155,7 +175,7 @@ def _worker(layout: dict[str, Any], start: bool) -> tokenizers.Tokenizer:
     changed = layout | {"truncation": None, "padding": None, "post_processor": None}
     text = json.dumps(changed, ensure_ascii=False)
     if not start:
-        text = text.replace('"prepend_scheme": "first"', '"prepend_scheme": "never"')
+        text = text.replace(FIRST_ONLY, FIRST_ONLY.replace("first", "never"))
     inner = tokenizers.Tokenizer.from_str(text)
     inner.encode_special_tokens = True
     return inner
@@ -198,5 +218,7 @@ def _no_tokenizer(folder: Path) -> UserError:
             "load it once with transformers' AutoTokenizer(use_fast=True) and save_pretrained it there",
         )
     if not folder.exists():
-        return UserError(f"tokenizer '{folder}': no such folder", "'starter', or a folder that holds tokenizer.json")
+        return UserError(
+            f"tokenizer '{folder}': no such folder", "'starter', or a folder that holds tokenizer.json"
+        )
     return UserError(f"{folder}: has no tokenizer.json", "'starter', or a folder that holds one")

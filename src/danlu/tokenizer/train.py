@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from danlu.tokenizer.tokenizer import STARTER, Tokenizer
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # ids 0, 1, 2: padding, begin, end
 SIZE = 2048
-LONGEST = 12  # bytes of one token: four Chinese characters, or an English word; longer ones only fit one corpus
+LONGEST = 12  # bytes of one token: four Chinese characters, or an English word
 CUT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -47,11 +48,13 @@ SETTINGS = {
 def train(texts: Iterable[str], size: int = SIZE) -> Tokenizer:
     """Return a tokenizer of exactly `size` tokens, the same for the same texts."""
     inner = tokenizers.Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.Sequence([  # type: ignore[assignment]
-        pre_tokenizers.Split(Regex(CUT), behavior="isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
-    inner.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(CUT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         min_frequency=2,
@@ -83,16 +86,25 @@ def lines(paths: list[Path]) -> Iterator[str]:
 
 def main() -> None:
     assert __doc__
-    parser = argparse.ArgumentParser(prog="python -m danlu.tokenizer.train", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=STARTER, help="folder to write (default: the shipped starter)")
+    parser = argparse.ArgumentParser(
+        prog="python -m danlu.tokenizer.train", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--out", type=Path, default=STARTER, help="folder to write (default: the shipped starter)"
+    )
     parser.add_argument("--size", type=int, default=SIZE, help="number of tokens (default: %(default)s)")
-    parser.add_argument("--text", type=Path, nargs="+", help="text files to learn from (default: our own grammar)")
+    parser.add_argument(
+        "--text", type=Path, nargs="+", help="text files to learn from (default: our own grammar)"
+    )
     args = parser.parse_args()
     tokenizer = train(lines(args.text) if args.text else corpus.texts(), args.size)
-    args.out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(args.out)
     say(f"{args.out}: {tokenizer.size} tokens")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
