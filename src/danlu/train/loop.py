@@ -26,6 +26,7 @@ def fit(
 ) -> None:
     """Go on from where the run stands; step until it is complete or asked to stop; save."""
     run.restore(stepper, batches)
+    stepper.where = batches.where
     valid = None
     while run.step < run.total_steps and not run.should_stop():
         metrics = stepper.step(next(batches), loss_fn)  # forward, backward, clip, update
@@ -40,10 +41,9 @@ def fit(
 
 
 def measure(run: Run, stepper: Stepper, evaluate: Evaluate) -> float | None:
-    """Log what validation finds and return its loss; the clock of training stands still meanwhile."""
-    with run.metrics.pause():
-        stepper.model.eval()
-        found = evaluate(stepper.model)
-        stepper.model.train()
+    """Log what validation finds, and return its loss."""
+    stepper.model.eval()
+    found = evaluate(stepper.model)
+    stepper.model.train()
     run.log(found)
     return found.get("valid_loss")

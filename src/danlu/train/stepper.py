@@ -13,6 +13,7 @@ what is learned. A micro-batch that is all padding has count 0 and adds nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -29,7 +30,7 @@ from danlu.train.guard import Guard
 from danlu.train.losses import LossFn
 from danlu.train.schedule import Schedule
 
-ROWS_NAMED = 16
+ROWS_NAMED = 8
 
 
 class Stepper:
@@ -58,6 +59,8 @@ class Stepper:
         self.max_norm = max_norm
         self.bad_step = bad_step
         self.guard = Guard(spike, spike_norm)
+        self.where: Callable[[int], str] = str
+        """Names the record of a number: its file and line, where the stream is known."""
         self.scaler = device.scaler(dtype)
         self.weights = [weight for group in optimizer.param_groups for weight in group["params"]]
 
@@ -151,7 +154,7 @@ class Stepper:
         rows = everyone[rank][1]
         more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
         where = f" of rank {rank}" if len(everyone) > 1 else ""
-        named = ", ".join(map(str, rows[:ROWS_NAMED]))
+        named = ", ".join(self.where(row) for row in rows[:ROWS_NAMED])
         return f"the highest loss is in the micro-batch{where} of rows {named}{more}"
 
     def _balance_experts(self, learn: bool) -> None:
