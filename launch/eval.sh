@@ -2,10 +2,10 @@
 # Measure finished weights on a text: the newest in out/, or those named.
 # 用一份文本评测训练好的模型：out/ 中最新的，或指定的。
 #
-#   bash run_all.sh eval perplexity heldout.jsonl                  loss and bits per byte
-#                                                                  损失与每字节比特数
-#   bash run_all.sh eval --weight pretrain perplexity held.jsonl   of out/pretrain_512
-#                                                                  指定权重
+#   bash run_all.sh eval perplexity --data held.jsonl                      loss and bits per byte
+#                                                                          损失与每字节比特数
+#   bash run_all.sh eval --weight pretrain perplexity --data held.jsonl    of out/pretrain_512
+#                                                                          指定权重
 #
 #   --weight NAME      a name in out/, or a folder
 #                      out/ 中的名称，或一个目录
@@ -21,7 +21,7 @@ source launch/lib.sh
 
 main() {
   options "${BASH_SOURCE[0]}" "$@"
-  if ((${#WORDS[@]} == 0)); then die "$(t "measure what?" "评测什么？")" "bash run_all.sh eval perplexity FILE"; fi
+  if ((${#WORDS[@]} == 0)); then die "$(t "measure what?" "评测什么？")" "bash run_all.sh eval perplexity --data FILE"; fi
   local folder
   folder=$(weights "${OPT[weight]:-}")
   need_environment base

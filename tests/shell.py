@@ -23,7 +23,8 @@ def bash(code: str, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess
 
 
 def call(*command: str | Path, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, env=CLEAN | env, capture_output=True, text=True)
+    nothing = subprocess.DEVNULL
+    return subprocess.run(command, cwd=cwd, env=CLEAN | env, stdin=nothing, capture_output=True, text=True)
 
 
 def said(code: str, cwd: Path = ROOT, **env: str) -> str:

@@ -1,0 +1,125 @@
+"""The documents tell the truth: what they show is understood, slowly run, and the same in both languages."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from danlu.base import config
+from danlu.cli import cli
+from danlu.stages import find, load_stage
+from shell import ROOT, call
+
+DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted(ROOT.glob("docs/*.md"))]
+ENGLISH = [path for path in DOCUMENTS if not path.name.endswith(".zh-CN.md")]
+
+
+def commands(path: Path) -> list[str]:
+    """Every line of the bash blocks of a document, those that go on in the next line joined."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def in_configs() -> list[str]:
+    """The command in the first line of every configuration of a stage."""
+    first = [path.read_text(encoding="utf-8").splitlines()[0] for path in sorted(ROOT.glob("configs/*.yaml"))]
+    return [match[0] for line in first if (match := re.search(r"danlu train .*", line))]
+
+
+SHOWN = dict.fromkeys([line for path in DOCUMENTS for line in commands(path)] + in_configs())
+
+
+def danlu(*words: str) -> None:
+    """Let click parse a command and the stage's configuration its settings, without doing anything."""
+    group: click.Command = cli
+    context = click.Context(cli)
+    rest = list(words)
+    while isinstance(group, click.Group):
+        name, found, rest = group.resolve_command(context, rest)
+        assert found is not None
+        group = found
+        context = group.make_context(name or "", rest, parent=context)
+        rest = words_left(context) if isinstance(group, click.Group) else []
+    if "stage" in context.params:
+        path, stage = find(context.params["stage"])
+        config.load(load_stage(stage).Config, path, context.params["settings"])
+
+
+def words_left(context: click.Context) -> list[str]:
+    """What a group has not read: `args` alone from click 9 on, before that two lists."""
+    first = context.__dict__.get("_protected_args", [])
+    return [*first, *context.args]
+
+
+def torchrun(*words: str) -> None:
+    from torch.distributed.run import get_args_parser
+
+    options = get_args_parser().parse_args(list(words))
+    assert options.module and options.training_script == "danlu"
+    danlu(*options.training_script_args)
+
+
+def bash(*words: str) -> None:
+    done = call("bash", words[0], "--dry-run", *words[1:])
+    assert done.returncode == 0, done.stderr
+
+
+UNDERSTOOD = {"danlu": danlu, "torchrun": torchrun, "bash": bash}
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_every_command_shown_is_understood(line):
+    first, *words = shlex.split(line)
+    assert first in UNDERSTOOD, f"teach tests/test_docs.py to check '{first}'"
+    UNDERSTOOD[first](*words)
+
+
+@pytest.mark.parametrize("english", ENGLISH, ids=lambda path: path.name)
+def test_both_languages_say_the_same(english):
+    chinese = english.with_name(f"{english.stem}.zh-CN.md")
+    assert commands(english) == commands(chinese)
+    assert shape(english) == shape(chinese)
+
+
+def shape(path: Path) -> list[str]:
+    """Headings, rows of tables, pictures and numbered points, in their order."""
+    return re.findall(r"^(#+ |\||```|!\[|\d\. )", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_what_a_document_points_at_is_there(path):
+    text = path.read_text(encoding="utf-8")
+    links = {link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link}
+    named = set(re.findall(r"`((?:tests|configs|docs|src|launch|bench)/[\w./-]+)`", text))
+    named = {name for name in named if "NAME" not in name}
+    missing = [link for link in links if not (path.parent / link).exists()]
+    missing += [name for name in named if not (ROOT / name).exists()]
+    assert not missing
+
+
+TEXT = '{"text": "Tea is picked in spring, and the first leaves are the finest. 茶叶春天采摘。"}\n'
+CHAT = (
+    '{"messages": [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "Spring."}]}\n'
+)
+SMALL = "steps=2 batch_tokens=512 seq_len=128 compile=off device=cpu".split()
+
+
+@pytest.mark.slow
+def test_the_readme_works_as_a_story(tmp_path):
+    """Its commands, one after the other as written, with only the length of the training cut."""
+    (tmp_path / "corpus.jsonl").write_text(TEXT * 40, encoding="utf-8")
+    (tmp_path / "heldout.jsonl").write_text(TEXT * 4, encoding="utf-8")
+    (tmp_path / "chats.jsonl").write_text(CHAT * 40, encoding="utf-8")
+    programs = {"danlu": [ROOT / "danlu"], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
+    for line in commands(ROOT / "README.md"):
+        first, *words = shlex.split(line)
+        if first not in programs:
+            continue  # setting up and testing a clone is another test's story
+        done = call(*programs[first], *words, *(SMALL if "train" in words else []), cwd=tmp_path)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    assert (tmp_path / "run.png").stat().st_size > 1000
+    assert (tmp_path / "out/full_sft_512/config.json").exists()
