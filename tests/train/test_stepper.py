@@ -92,7 +92,11 @@ def test_compiling_under_ranks_changes_nothing(oracle, data):
 
 
 def test_half_precision_is_near_under_every_wrapper(oracle):
-    cuts = {data: Cut(data=data, moe="sequence", dtype=torch.bfloat16) for data in ("ddp", "fsdp")}
+    cuts = {
+        f"{data} {dtype}": Cut(data=data, moe="sequence", dtype=dtype)
+        for data in ("ddp", "fsdp")
+        for dtype in (torch.bfloat16, torch.float16)
+    }
     for found in ranked(2, cuts).values():
         losses = [[step["loss"] for step in steps] for steps in (found, oracle["moe"])]
         assert losses[0] == pytest.approx(losses[1], rel=0.01)

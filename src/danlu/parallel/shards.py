@@ -58,7 +58,7 @@ def length(tensors: Sequence[Tensor]) -> Tensor:
     A share counts once, on whichever rank it lies, and a replica once in all.
     """
     squares: dict[Any, Tensor] = {}
-    for group in {_group(tensor) for tensor in tensors}:
+    for group in dict.fromkeys(map(_group, tensors)):  # in one order on all ranks
         members = [local(tensor) for tensor in tensors if _group(tensor) is group]
         squares[group] = members[0].new_zeros((), dtype=torch.float32)
         if filled := [member for member in members if member.numel()]:

@@ -7,7 +7,8 @@ second bfloat16 beside it, the part lost by rounding (Kahan 1965), added back at
     value + lost  <-  value + lost + change     value takes the top 8 digits, lost the next 8
 
 That is done for weights that are bfloat16 themselves, and for the second moment when beta2 is so
-near 1 that a step changes it by less than its last digit. The arithmetic is float32.
+near 1 that a step changes it by less than its last digit. The arithmetic is float32, one weight after
+another: it saves memory, not time.
 """
 
 from __future__ import annotations
