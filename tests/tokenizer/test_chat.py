@@ -174,7 +174,7 @@ words = st.lists(st.sampled_from(bits), max_size=8).map("".join).filter(str.stri
 
 
 @given(st.lists(st.tuples(words, words), min_size=1, max_size=3))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_whatever_is_said_exactly_the_answers_are_learned(exchanges):
     messages = [message for ask, answer in exchanges for message in (user(ask), assistant(answer))]
     chat = encode_chat(STARTER, messages)

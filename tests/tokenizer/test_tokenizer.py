@@ -40,6 +40,7 @@ def test_text_comes_back_as_it_was(sample):
 
 
 @given(text)
+@settings(deadline=None)
 def test_any_text_comes_back_as_it_was(sample):
     ids = STARTER.encode(sample)
     assert STARTER.decode(ids) == sample
@@ -47,7 +48,7 @@ def test_any_text_comes_back_as_it_was(sample):
 
 
 @given(st.lists(text, max_size=5))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_many_texts_at_once_are_encoded_as_each_alone(samples):
     assert STARTER.encode_many(samples) == [STARTER.encode(sample) for sample in samples]
 
@@ -81,6 +82,7 @@ def test_both_languages_and_tool_calls_are_compressed():
 
 
 @given(text)
+@settings(deadline=None)
 def test_a_stream_of_tokens_shows_whole_characters_that_add_up(sample):
     stream = STARTER.stream()
     shown = [stream.push(i) for i in STARTER.encode(sample)]
@@ -90,6 +92,7 @@ def test_a_stream_of_tokens_shows_whole_characters_that_add_up(sample):
 
 
 @given(st.lists(st.integers(0, 2047), max_size=30))
+@settings(deadline=None)
 def test_a_stream_of_any_tokens_adds_up_to_their_decoding(ids):
     stream = STARTER.stream()
     assert "".join(map(stream.push, ids)) + stream.flush() == STARTER.decode(ids)

@@ -14,6 +14,7 @@ import functools
 import itertools
 import json
 import mmap
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,20 +132,19 @@ def read_jsonl(paths: Sequence[str | Path], purpose: str | None) -> Source:
 def parse(line: bytes) -> Any:
     """Return the JSON value of a line, or raise what is wrong with it."""
     try:
-        text = line.decode("utf-8")
+        text = line.rstrip(b"\r\n").decode("utf-8")
     except UnicodeDecodeError as error:
         raise BadRow("", f"byte {error.start + 1} is not UTF-8", "save the file as UTF-8") from None
     try:
         return json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         hint = (
-            "one row a line, without a list around"
+            "one row a line, no list around them"
             if text.lstrip()[:1] in "[]"
             else "mend the line, or remove it"
         )
-        raise BadRow(
-            "", f"not valid JSON at column {error.colno}: {error.msg[0].lower() + error.msg[1:]}", hint
-        ) from None
+        what = re.sub("(:|,| starting)? at$", "", error.msg[0].lower() + error.msg[1:])
+        raise BadRow("", f"not valid JSON at column {error.colno}: {what}", hint) from None
     except RecursionError:
         raise BadRow("", "is nested too deeply", "remove the row") from None
     except ValueError as error:

@@ -160,7 +160,7 @@ class Tokenizer:
         found = self._id(key)
         if found is None:
             raise UserError(
-                f"{self.name}: tokenizer_config.json: {key}: found {self.variables.get(key)!r}, no known token",
+                f"{self.name}: tokenizer_config.json: {key}: no token {self.variables.get(key)!r}",
                 f'add "{key}": the token that ends a text, such as "</s>"',
             )
         return found

@@ -1,0 +1,148 @@
+"""Encoding: no token lost of a text, no label lost of a chat in silence, weights on true tags only."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from danlu.data.encode import Options, Tally, chat, pretrain
+from danlu.data.records import Dialogue, Text
+from danlu.data.tags import true_tags
+from danlu.tokenizer.chat import encode_chat
+from danlu.tokenizer.tokenizer import Tokenizer
+
+STARTER = Tokenizer.load("starter")
+
+
+def dialogue(*turns, **more):
+    messages = [
+        {"role": "user" if i % 2 == 0 else "assistant", "content": turn} for i, turn in enumerate(turns)
+    ]
+    messages[-1] |= more
+    return Dialogue(messages)
+
+
+def encode(kind, records, seq_len, tag_weight=1.0):
+    tally = Tally()
+    samples = list(kind(STARTER, list(enumerate(records)), Options(seq_len, tag_weight), tally))
+    return samples, tally
+
+
+def read(sample, cut):
+    start, length = cut
+    return sample.ids[start : start + length], sample.ids[start + 1 : start + length + 1]
+
+
+@given(st.lists(st.text("ab 你\n", min_size=1, max_size=60), min_size=1, max_size=4), st.integers(1, 20))
+@settings(deadline=None)
+def test_the_pieces_of_a_text_predict_every_token_after_the_first_once(texts, seq_len):
+    samples, tally = encode(pretrain, list(map(Text, texts)), seq_len)
+    for sample, text in zip(samples, texts):
+        assert sample.ids.tolist() == [1, *STARTER.encode(text), 2]
+        pieces = [read(sample, cut) for cut in sample.cuts]
+        assert np.concatenate([tokens for tokens, _ in pieces]).tolist() == sample.ids[:-1].tolist()
+        assert np.concatenate([labels for _, labels in pieces]).tolist() == sample.ids[1:].tolist()
+        assert all(1 <= length <= seq_len for _, length in sample.cuts)
+        assert all(length == seq_len for _, length in sample.cuts[:-1])
+    assert tally.cut == sum(len(sample.cuts) > 1 for sample in samples)
+
+
+def test_a_row_decodes_with_begin_and_end():
+    (sample,), _ = encode(pretrain, [Text("今天 <|im_end|>")], 64)
+    assert STARTER.decode(sample.ids) == "<|im_start|>今天 <|im_end|><|im_end|>"
+    assert list(sample.ids).count(2) == 1
+
+
+def test_a_chat_that_fits_keeps_every_label_and_drops_what_follows_the_last():
+    record = dialogue("hi", "hello", "and?", "bye", "unanswered")
+    (sample,), tally = encode(chat, [record], 500)
+    whole = encode_chat(STARTER, record.messages)
+    ((start, length),) = sample.cuts
+    assert start == 0 and sample.ids.tolist() == whole.ids
+    assert np.flatnonzero(whole.mask)[-1] == length
+    assert (tally.end_lost, tally.beginning_lost, tally.labels_lost) == (0, 0, 0)
+
+
+turns = st.lists(st.text("ab 你", min_size=1, max_size=12).filter(str.strip), min_size=2, max_size=6)
+
+
+@given(turns, st.integers(1, 60))
+@settings(deadline=None)
+def test_a_chat_that_is_too_long_is_cut_counted_and_still_teaches(said, seq_len):
+    record = dialogue(*said)
+    mask = np.array(encode_chat(STARTER, record.messages).mask)
+    (sample,), tally = encode(chat, [record], seq_len)
+    ((start, length),) = sample.cuts
+    kept = mask[start + 1 : start + length + 1]
+    assert 0 < length <= seq_len
+    assert kept[-1], "the last place that is kept teaches"
+    assert mask.sum() - kept.sum() == tally.labels_lost
+    fits = int(np.flatnonzero(mask)[-1]) <= seq_len
+    assert (tally.end_lost + tally.beginning_lost == 0) == fits == (tally.labels_lost == 0 and start == 0)
+    if mask[1 : seq_len + 1].any():
+        assert start == 0, "the end is lost rather than the beginning, while that leaves labels"
+
+
+def test_what_was_cut_is_said():
+    samples, tally = encode(
+        chat, [dialogue("a" * 90, "b"), dialogue("a", "b" * 90), dialogue("a", "b", loss_mask=0)], 30
+    )
+    assert len(samples) == 2
+    lines = "\n".join(tally.lines(30))
+    assert "2 chats are longer than seq_len=30: 1 lost their end, 1 their beginning" in lines
+    assert "1 chats teach nothing" in lines
+    _, tally = encode(pretrain, [Text("a b c d e f")], 3)
+    assert "1 texts are longer than seq_len=3 and were cut" in "\n".join(tally.lines(3))
+
+
+@pytest.mark.parametrize(
+    ("said", "tags"),
+    [
+        ("<think>\na\n</think>\n<answer>\nb\n</answer>", ["<think>", "</think>", "<answer>", "</answer>"]),
+        ("\n<think>a</think>b", ["<think>", "</think>"]),
+        ("<answer>b</answer>\n", ["<answer>", "</answer>"]),
+        (
+            "<think>a <think> b</think><answer></answer></answer>",
+            ["<think>", "</think>", "<answer>", "</answer>"],
+        ),
+        ("plain", []),
+        ("the tag <think> opens, </think> closes", []),
+        ("<think>never closed", []),
+        ("<answer>b</answer> and more", []),
+        ("<think>a</think> so <answer>b</answer>", ["<think>", "</think>"]),
+    ],
+)
+def test_true_tags_are_those_that_frame_the_answer(said, tags):
+    places = true_tags(said)
+    assert [said[start:stop] for start, stop in places] == tags
+    assert places == sorted(places)
+    if len(tags) == 4:
+        assert places[0][0] == said.find("<think>") and places[3][0] == said.rfind("</answer>")
+
+
+def test_weight_lies_on_the_tokens_of_true_tags_and_nowhere_else():
+    """The oracle: spell the answer's tokens, and mark those with a letter of the four tags."""
+    said = "<think>\nuse <think> and > here\n</think>\n<answer>\n42 </think>\n</answer>"
+    record = dialogue("<think>q</think>", said)
+    (sample,), _ = encode(chat, [record], 500, tag_weight=10.0)
+    encoded = encode_chat(STARTER, record.messages)
+    at = encoded.text.rindex(said)
+    letters = np.zeros(len(encoded.text), bool)
+    for tag, place in [
+        ("<think>", 0),
+        ("</think>", said.index("</think>")),
+        ("<answer>", said.index("<answer>")),
+    ]:
+        letters[at + place : at + place + len(tag)] = True
+    letters[at + said.rindex("</answer>") : at + len(said)] = True
+    for (start, stop), weight, taught in zip(encoded.offsets, sample.weights, encoded.mask):
+        assert weight == (0 if not taught else 10 if letters[start:stop].any() else 1)
+    assert set(sample.weights) == {0.0, 1.0, 10.0}
+
+
+def test_weight_of_a_message_and_of_its_tags_multiply():
+    record = dialogue("q", "<answer>1</answer>", loss_weight=0.5)
+    (sample,), _ = encode(chat, [record], 100, tag_weight=4.0)
+    assert set(sample.weights) == {0.0, 0.5, 2.0}

@@ -1,0 +1,185 @@
+"""The cache: encoded once for the same input, again for any other, by one process at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from danlu.base.errors import UserError
+from danlu.data import encoded as module
+from danlu.data.encode import Options
+from danlu.data.encoded import encoded, fingerprint
+from danlu.data.stream import open_stream
+from danlu.tokenizer.tokenizer import Tokenizer
+
+STARTER = Tokenizer.load("starter")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DANLU_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "encoded"
+
+
+@pytest.fixture
+def texts(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text("\n".join(json.dumps({"text": f"text {'ab ' * (i % 7)}{i}"}) for i in range(50)))
+    return path
+
+
+@pytest.fixture
+def chats(tmp_path):
+    path = tmp_path / "chats.jsonl"
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "<think>a</think>b"}]
+    path.write_text("\n".join(json.dumps({"messages": talk}) for _ in range(5)))
+    return path
+
+
+def folders(cache):
+    return sorted(path for path in cache.iterdir() if path.is_dir())
+
+
+def test_what_is_read_from_the_cache_is_what_was_encoded(texts, cache, capsys):
+    first = encoded([texts], "pretrain", STARTER, Options(16))
+    assert "found: text, 50 rows" in capsys.readouterr().err
+    before = (folders(cache)[0] / "meta.json").stat()
+    second = encoded([texts], "pretrain", STARTER, Options(16))
+    assert "found: text, 50 rows" in capsys.readouterr().err
+    assert (folders(cache)[0] / "meta.json").stat() == before
+    assert first.tokens.tolist() == second.tokens.tolist() and first.key == second.key
+    assert STARTER.decode(first.tokens[: first.starts[1]]) == "<|im_start|>text 0<|im_end|>"
+    assert first.where(first.rows[-1]) == f"{texts}:50"
+
+
+def test_anything_that_changes_the_result_makes_another_entry(texts, chats, cache):
+    other = Tokenizer(STARTER._json, {"eos_token": "<|endoftext|>"})
+    template = Tokenizer(STARTER._json, {"eos_token": "<|im_end|>"}, STARTER.template + " ")
+    keys = [
+        encoded([texts], "pretrain", STARTER, Options(16)).key,
+        encoded([texts], "pretrain", STARTER, Options(17)).key,
+        encoded([texts], "pretrain", other, Options(16)).key,
+        encoded([texts, texts], "pretrain", STARTER, Options(16)).key,
+        encoded([chats], "chat", STARTER, Options(16)).key,
+        encoded([chats], "chat", STARTER, Options(16, 10.0)).key,
+        encoded([chats], "chat", template, Options(16)).key,
+    ]
+    texts.write_text(texts.read_text().replace("text 0", "text 1"))
+    keys.append(encoded([texts], "pretrain", STARTER, Options(16)).key)
+    assert len(set(keys)) == len(keys) == len(folders(cache))
+
+
+def test_the_same_bytes_elsewhere_are_the_same_entry_with_their_own_name(texts, tmp_path, cache):
+    encoded([texts], "pretrain", STARTER, Options(16))
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(texts.read_bytes())
+    assert encoded([copy], "pretrain", STARTER, Options(16)).where(0) == f"{copy}:1"
+    assert len(folders(cache)) == 1
+
+
+@pytest.mark.parametrize("damage", ["tokens.bin", "meta.json", "missing"])
+def test_a_damaged_entry_is_made_again(texts, cache, damage):
+    whole = encoded([texts], "pretrain", STARTER, Options(16)).tokens.tolist()
+    (folder,) = folders(cache)
+    if damage == "missing":
+        (folder / "starts.bin").unlink()
+    else:
+        (folder / damage).write_bytes((folder / damage).read_bytes()[:-10])
+    assert encoded([texts], "pretrain", STARTER, Options(16)).tokens.tolist() == whole
+
+
+def test_a_bad_row_leaves_nothing_half_made(texts, cache):
+    texts.write_text(texts.read_text() + '\n{"text": 3}')
+    with pytest.raises(UserError, match=r"texts.jsonl:51: text: found a number"):
+        encoded([texts], "pretrain", STARTER, Options(16))
+    assert folders(cache) == []
+
+
+def test_two_processes_make_one_entry(texts, tmp_path, cache):
+    code = (
+        "import sys\n"
+        "from danlu.data.encoded import encoded; from danlu.data.encode import Options\n"
+        "from danlu.tokenizer.tokenizer import Tokenizer\n"
+        "print(encoded([sys.argv[1]], 'pretrain', Tokenizer.load(), Options(16)).tokens.sum())\n"
+    )
+    env = {**os.environ, "PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, texts]
+    both = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    answers = [process.communicate(timeout=100)[0] for process in both]
+    assert answers[0] == answers[1] != ""
+    assert len(folders(cache)) == 1
+
+
+def test_weights_are_kept_as_a_table(chats):
+    made = encoded([chats], "chat", STARTER, Options(64, 10.0))
+    assert set(made.table) == {0.0, 1.0, 10.0}
+    assert made.codes.dtype == np.uint8 and len(made.codes) == len(made.tokens)
+
+
+def test_more_weights_than_the_table_holds_are_refused(tmp_path):
+    path = tmp_path / "x.jsonl"
+    ask = {"role": "user", "content": "q"}
+    rows = [[ask, {"role": "assistant", "content": "a", "loss_weight": 1 + i / 512}] for i in range(300)]
+    path.write_text("\n".join(json.dumps({"messages": row}) for row in rows))
+    with pytest.raises(UserError, match="more than 256 different loss weights"):
+        encoded([path], "chat", STARTER, Options(64))
+
+
+def test_chats_that_teach_nothing_are_left_out_and_said(tmp_path, capsys):
+    path = tmp_path / "x.jsonl"
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "loss_mask": 0}]
+    path.write_text(json.dumps({"messages": talk}))
+    with pytest.raises(UserError, match="there is nothing to learn in 1 rows"):
+        encoded([path], "chat", STARTER, Options(64))
+    assert "1 chats teach nothing" in capsys.readouterr().err
+
+
+def test_a_fingerprint_is_remembered_but_not_beyond_a_change(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"one")
+    first = fingerprint(path)
+    path.write_bytes(b"two")  # at once, the same size
+    assert fingerprint(path) != first
+    old = time.time() - 100
+    os.utime(path, (old, old))
+    second = fingerprint(path)
+    memos = list((tmp_path / "cache" / "fingerprints").iterdir())
+    assert [memo.read_text() for memo in memos] == [second] and fingerprint(path) == second
+    path.write_bytes(b"six")
+    assert fingerprint(path) not in (first, second)
+
+
+def test_progress_is_told_while_encoding_takes_long(texts, monkeypatch, capsys):
+    monkeypatch.setattr(module, "PATIENCE", -1.0)
+    encoded([texts], "pretrain", STARTER, Options(16))
+    assert "encoding: 50 rows" in capsys.readouterr().err
+
+
+def test_a_stream_of_files_packs_pads_and_names_its_rows(texts, chats):
+    keys = {"seq_len": 32, "batch_tokens": 128, "micro_batch": 2, "epochs": 1}
+    packed, padded = (open_stream([texts], "pretrain", STARTER, packing=p, **keys) for p in (True, False))
+
+    def samples(stream):
+        return sorted(
+            tuple(batch.tokens_BT[batch.samples_BT == number].tolist())
+            for step in stream
+            for batch in step
+            for number in range(batch.num_samples)
+        )
+
+    assert padded.total_steps > packed.total_steps
+    assert samples(packed) == samples(padded)
+    ((batch, *_),) = list(open_stream([chats], "chat", STARTER, tag_weight=10.0, **keys))
+    assert packed.where(batch.rows[0]).startswith(str(texts))
+    assert batch.weights_BT.max() == 10 and (batch.weights_BT > 0).sum() == batch.count
+
+
+def test_a_step_smaller_than_a_row_is_refused(texts):
+    with pytest.raises(UserError, match="batch_tokens: 31 is less than one row of seq_len=32"):
+        open_stream([texts], "pretrain", STARTER, seq_len=32, batch_tokens=31, micro_batch=1)
