@@ -101,6 +101,13 @@ def test_a_bad_row_leaves_nothing_half_made(texts, cache):
     assert folders(cache) == []
 
 
+def test_a_cache_that_cannot_be_written_is_named(texts, tmp_path, monkeypatch):
+    monkeypatch.setenv("DANLU_CACHE", str(texts / "cache"))
+    with pytest.raises(UserError, match="texts.jsonl/cache") as error:
+        encoded([texts], "pretrain", STARTER, Options(16))
+    assert "DANLU_CACHE" in error.value.hint
+
+
 def test_two_processes_make_one_entry(texts, tmp_path, cache):
     code = (
         "import sys\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
 from danlu.data.records import Dialogue, Text
-from danlu.data.sources import JsonLines, Source, read_jsonl
+from danlu.data.sources import BOM, JsonLines, Source, read_jsonl
 
 GOOD = '{"text": "good"}'
 GOOD_CHAT = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
@@ -162,6 +162,7 @@ def test_any_line_is_found_by_its_number(tmp_path_factory, lines, ended):
     if content:
         file = JsonLines(path)
         expected = content.split(b"\n")[: -1 if content.endswith(b"\n") else None]
+        expected[0] = expected[0].removeprefix(BOM)
         assert file.count == len(expected)
         assert [file.line(i).rstrip(b"\n") for i in range(file.count)] == expected
 

@@ -74,16 +74,13 @@ class Encoded:
 def encoded(paths_: Sequence[str | Path], kind: str, tokenizer: Tokenizer, options: Options) -> Encoded:
     """Return the samples of some files, from the cache or encoded now."""
     source = Source(paths_, kind)
-    key = _key(source, kind, tokenizer, options)
-    folder = paths.cache() / "encoded" / key
-    found = _open(folder, key)
-    if found is None:
-        with _alone(folder):
-            found = _open(folder, key)  # another process may have made it while we waited
-            if found is None:
-                _make(folder, source, kind, tokenizer, options)
-                found = _open(folder, key)
-    assert found is not None, f"{folder} was written and cannot be read"
+    try:
+        found = _find_or_make(source, kind, tokenizer, options)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or paths.cache()}: {error.strerror}",
+            "set DANLU_CACHE to a writable folder with room",
+        ) from None
     found.lines = [(str(file.path), lines) for file, (_, lines) in zip(source.files, found.lines)]
     names = ", ".join(str(file.path) for file in source.files)
     for shape, count in found.shapes.items():
@@ -94,6 +91,21 @@ def encoded(paths_: Sequence[str | Path], kind: str, tokenizer: Tokenizer, optio
         raise UserError(
             f"{names}: there is nothing to learn in {found.tally.rows:,} rows", "look at the rows"
         )
+    return found
+
+
+def _find_or_make(source: Source, kind: str, tokenizer: Tokenizer, options: Options) -> Encoded:
+    """Return what the cache holds for an input, making it first if nobody has."""
+    key = _key(source, kind, tokenizer, options)
+    folder = paths.cache() / "encoded" / key
+    found = _open(folder, key)
+    if found is None:
+        with _alone(folder):
+            found = _open(folder, key)  # another process may have made it while we waited
+            if found is None:
+                _make(folder, source, kind, tokenizer, options)
+                found = _open(folder, key)
+    assert found is not None, f"{folder} was written and cannot be read"
     return found
 
 

@@ -99,8 +99,9 @@ class Stream:
         """Go on from a saved state, which must be of the same data in the same order."""
         for key, mine in self._identity.items():
             if state.get(key) != mine:
+                what = "the files, the tokenizer or their encoding" if key == "data" else key
                 raise UserError(
-                    f"the checkpoint stands in other data: {key} was {state.get(key)!r} and is {mine!r}",
+                    f"the checkpoint stands in other data: {what} was {state.get(key)!r} and is {mine!r}",
                     "the data and keys of that run; or begin a new run with from= its weights",
                 )
         self.close()
