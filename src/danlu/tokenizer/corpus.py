@@ -1,7 +1,7 @@
 """The small bilingual text the starter tokenizer is trained on, written by a grammar of our own.
 
-    corpus/chinese.txt     == time          words, separated by spaces ('|' is a space inside one)
-    corpus/english.txt     == sentences     one a line; {time} stands for any word of that list
+    words/chinese.txt      == time          words, separated by spaces ('|' is a space inside one)
+    words/english.txt      == sentences     one a line; {time} stands for any word of that list
                            == code          one a line; \\n is a line's end
 
 Every sentence is told several times with other words in its slots, every word is told by itself
@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-FOLDER = Path(__file__).parent / "corpus"
+FOLDER = Path(__file__).parent / "words"
 TELLINGS = 4  # of each sentence
 CHATS = 40  # in each language
 WEIGHT = {"common": 24, "characters": 24}  # how often a word list is told, when not thrice
