@@ -69,7 +69,11 @@ class LinearCrossEntropy(torch.autograd.Function):
         with torch.autocast(hidden_nC.device.type, enabled=False):
             upstream_n = (grad_N if rows_n is None else grad_N[rows_n]).masked_fill(labels_n == IGNORE, 0.0)
             # A common factor stays in float32: equal weights, the usual case, then round nothing.
-            factor = upstream_n.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
+            factor = torch.nn.functional.pad(
+                upstream_n.abs(), (0, 1), value=torch.finfo(torch.float32).tiny
+            ).max()
+            if hidden_nC.dtype is torch.float16:
+                factor = factor * 64  # a word's gradient is a sum over its tokens, and float16 ends at 65504
             weight_n1 = (upstream_n / factor).unsqueeze(1)
             weighted_nC = (hidden_nC * weight_n1).to(hidden_nC.dtype)
             head_VC = torch.empty(low_VC.shape, dtype=torch.float32, device=low_VC.device)
@@ -97,7 +101,6 @@ def _supervised(labels_N: Tensor) -> Tensor | None:
 
 
 def _may_keep(hidden_nC: Tensor, V: int) -> bool:
-    # float16 sums over many tokens overflow, and the slices are summed in the same way: so both may be.
     size = len(hidden_nC) * V * hidden_nC.element_size()
     return size <= KEPT.get(hidden_nC.device.type, 1 << 30)
 

@@ -100,7 +100,10 @@ def _with_gradients(function: Callable[..., Any], arguments: tuple[Any, ...]) ->
         return None
     outputs = output if isinstance(output, tuple) else (output,)
     wanted = [x for x in inputs if _is_float(x) and x.dim() > 1]
-    return [*outputs, *torch.autograd.grad(sum(y.float().square().sum() for y in outputs), wanted, allow_unused=True)]
+    return [
+        *outputs,
+        *torch.autograd.grad(sum(y.float().square().sum() for y in outputs), wanted, allow_unused=True),
+    ]
 
 
 def _is_float(x: Any) -> bool:
@@ -254,7 +257,9 @@ def _mask(layout: Layout, shape: torch.Size, S: int, window: int | None, device:
     if window is not None:
         mask_BTS = mask_BTS & (place_T[:, None] - place_T < window)
     if layout.bounds is not None:
-        sample_BT = torch.bucketize(torch.arange(B * T, device=device), layout.bounds[1:].contiguous(), right=True)
+        sample_BT = torch.bucketize(
+            torch.arange(B * T, device=device), layout.bounds[1:].contiguous(), right=True
+        )
         sample_BT = sample_BT.view(B, T)
         mask_BTS = mask_BTS & (sample_BT[:, :, None] == sample_BT[:, None])
     return mask_BTS.unsqueeze(1)

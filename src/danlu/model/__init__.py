@@ -1,1 +1,1 @@
-"""Floor 2: one decoder, dense or mixture of experts, under Hugging Face's names. Knows no ranks and no data."""
+"""Floor 2: one decoder, dense or mixture of experts, under Hugging Face's names. Knows no ranks, no data."""

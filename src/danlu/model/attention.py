@@ -24,7 +24,11 @@ class Attention(nn.Module):
         super().__init__()
         self.layer = layer
         self.D = cfg.head_dim
-        C, HD, KD = cfg.hidden_size, cfg.num_attention_heads * cfg.head_dim, cfg.num_key_value_heads * cfg.head_dim
+        C, HD, KD = (
+            cfg.hidden_size,
+            cfg.num_attention_heads * cfg.head_dim,
+            cfg.num_key_value_heads * cfg.head_dim,
+        )
         self.q_proj = nn.Linear(C, HD, bias=cfg.qkv_bias)
         self.k_proj = nn.Linear(C, KD, bias=cfg.qkv_bias)
         self.v_proj = nn.Linear(C, KD, bias=cfg.qkv_bias)

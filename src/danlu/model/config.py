@@ -22,7 +22,16 @@ from danlu.base.config import Section
 from danlu.base.errors import UserError, nearest
 from danlu.model.size import active, count, flops_per_token
 
-__all__ = ["MoE", "ModelConfig", "RopeScaling", "active", "architecture", "count", "describe", "flops_per_token"]
+__all__ = [
+    "MoE",
+    "ModelConfig",
+    "RopeScaling",
+    "active",
+    "architecture",
+    "count",
+    "describe",
+    "flops_per_token",
+]
 __all__ += ["preset", "presets", "read_hf", "resolve"]
 
 
@@ -60,7 +69,9 @@ class RopeScaling(Section):
     def _complete(self) -> RopeScaling:
         for key in NEEDED[self.rope_type]:
             if getattr(self, key) is None:
-                raise ValueError(f"{key}: is required by rope_type {self.rope_type}; try: rope_scaling.{key}=VALUE")
+                raise ValueError(
+                    f"{key}: is required by rope_type {self.rope_type}; try: rope_scaling.{key}=VALUE"
+                )
         return self
 
 
@@ -97,7 +108,7 @@ class MoE(Section):
     first_dense_layers: int = Field(default=0, ge=0)
     """Leading layers that keep a plain MLP."""
     balance: Literal["sequence", "token", "bias", "none"] = "sequence"
-    """What keeps experts equally busy: a loss per sample, one per micro-batch, a bias on the choice, or nothing."""
+    """What keeps experts busy alike: a loss per sample or micro-batch, a bias on the choice, or nothing."""
     balance_coef: float = Field(default=0.01, ge=0)
     """Weight of the balance loss: a perfectly balanced layer contributes exactly this."""
     bias_update_speed: float = Field(default=0.001, ge=0)
@@ -111,7 +122,9 @@ class MoE(Section):
                 f"; try: moe.num_experts_per_tok={self.num_experts} or less"
             )
         if self.balance == "bias" and self.router != "sigmoid":
-            raise ValueError("balance: a bias needs a sigmoid router; try: moe.router=sigmoid, or moe.balance=sequence")
+            raise ValueError(
+                "balance: a bias needs a sigmoid router; try: moe.router=sigmoid, or moe.balance=sequence"
+            )
         return self
 
     @property
@@ -243,7 +256,9 @@ def _find(model: str | dict[str, Any]) -> tuple[dict[str, Any] | ModelConfig, st
     if path.suffix in (".yaml", ".yml"):
         return config.read(path), str(path)
     if path.is_dir():
-        raise UserError(f"model: {path}: there is no config.json in it", "a folder of finished weights, or a preset")
+        raise UserError(
+            f"model: {path}: there is no config.json in it", "a folder of finished weights, or a preset"
+        )
     return preset(model), f"preset {model}"
 
 
@@ -257,7 +272,9 @@ def _merge(start: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(start)
     for key, value in changes.items():
         old = start.get(key)
-        merged[key] = _merge_section(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = (
+            _merge_section(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
     return merged
 
 
@@ -273,7 +290,9 @@ def read_hf(folder: Path) -> ModelConfig:
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}", "a folder of finished weights is wanted") from None
+        raise UserError(
+            f"{path}: cannot be read: {error}", "a folder of finished weights is wanted"
+        ) from None
     return from_hf(described, str(path))
 
 

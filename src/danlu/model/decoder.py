@@ -77,7 +77,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.model = Trunk(cfg)
-        self.lm_head = None if cfg.tie_word_embeddings else nn.Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
+        self.lm_head = (
+            None if cfg.tie_word_embeddings else nn.Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
+        )
         self.compiled = False
         """Blocks are compiled: shapes that differ from batch to batch are announced to the compiler."""
         self._loads_LE: Tensor | None = None
@@ -93,7 +95,9 @@ class Decoder(nn.Module):
     ) -> Output:
         """Return hidden states and balance. Without positions each row counts from 0 in each sample."""
         if layout is None:
-            layout = layout_of(samples_BT) if samples_BT is not None else ops.Layout(longest=tokens_BT.shape[1])
+            layout = (
+                layout_of(samples_BT) if samples_BT is not None else ops.Layout(longest=tokens_BT.shape[1])
+            )
         if positions_BT is None:
             positions_BT = _positions(tokens_BT, samples_BT)
         if self.compiled and layout.bounds is not None:

@@ -40,6 +40,8 @@ class Routing(NamedTuple):
 class Router(nn.Module):
     """Chooses each token's experts, in float32: a rounded score is another choice."""
 
+    e_score_correction_bias: Tensor
+
     def __init__(self, cfg: ModelConfig, moe: MoE) -> None:
         super().__init__()
         self.moe = moe
@@ -57,7 +59,9 @@ class Router(nn.Module):
             shares_NK, chosen_NK = scores_NE.topk(moe.num_experts_per_tok, dim=-1)
         else:
             scores_NE = logits_NE.sigmoid()
-            chosen_NK = (scores_NE.detach() + self.e_score_correction_bias).topk(moe.num_experts_per_tok, dim=-1)[1]
+            chosen_NK = (scores_NE.detach() + self.e_score_correction_bias).topk(
+                moe.num_experts_per_tok, dim=-1
+            )[1]
             shares_NK = scores_NE.gather(1, chosen_NK)
             scores_NE = scores_NE / scores_NE.sum(-1, keepdim=True)
         if moe.norm_topk_prob:
@@ -73,9 +77,9 @@ class Experts(nn.Module):
         self.activation = cfg.activation
         self.gated = cfg.gated
         self.num_experts = moe.num_experts
-        C, I = cfg.hidden_size, moe.moe_intermediate_size
-        self.gate_up_proj = nn.Parameter(torch.empty(moe.num_experts, (2 if cfg.gated else 1) * I, C))
-        self.down_proj = nn.Parameter(torch.empty(moe.num_experts, C, I))
+        C, width = cfg.hidden_size, moe.moe_intermediate_size
+        self.gate_up_proj = nn.Parameter(torch.empty(moe.num_experts, (2 if cfg.gated else 1) * width, C))
+        self.down_proj = nn.Parameter(torch.empty(moe.num_experts, C, width))
 
     def forward(self, x_RC: Tensor, counts_E: Tensor) -> Tensor:
         inner_RI = ops.grouped_matmul(x_RC, self.gate_up_proj.to(x_RC.dtype), counts_E)
@@ -137,7 +141,7 @@ class Spread(torch.autograd.Function):
 
 
 class Gather(torch.autograd.Function):
-    """Add up each token's answers, each times its share. Reading twice beats adding in place: it is ordered."""
+    """Add up each token's answers, each times its share; in order, which adding in place would not be."""
 
     @staticmethod
     def forward(ctx: Any, answers_RC: Tensor, shares_NK: Tensor, row_NK: Tensor, copy_R: Tensor) -> Tensor:

@@ -95,7 +95,11 @@ def _yarn_factor(scaling: RopeScaling, factor: float) -> float:
 
 
 def _llama3(cfg: ModelConfig, scaling: RopeScaling, length: int) -> tuple[Tensor, float]:
-    low, high, original = scaling.low_freq_factor, scaling.high_freq_factor, scaling.original_max_position_embeddings
+    low, high, original = (
+        scaling.low_freq_factor,
+        scaling.high_freq_factor,
+        scaling.original_max_position_embeddings,
+    )
     assert low and high and original and scaling.factor
     plain_P = _plain(cfg)
     turns_P = original * plain_P / (2 * math.pi)

@@ -1,8 +1,8 @@
 """How large a model is and what a token of it costs, from its configuration alone.
 
-    count     every weight
-    active    the weights one token meets: all but the experts it is not sent to
-    flops     6 for each active weight that multiplies (2 forward, 4 backward), plus attention
+count     every weight
+active    the weights one token meets: all but the experts it is not sent to
+flops     6 for each active weight that multiplies (2 forward, 4 backward), plus attention
 """
 
 from __future__ import annotations

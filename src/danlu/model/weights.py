@@ -54,7 +54,9 @@ def save(
     writer.close()
     number = str(dtype or next(iter(state.values())).dtype).removeprefix("torch.")
     described = to_hf(cfg) | {"dtype": number, "torch_dtype": number} | (extra or {})
-    (folder / "config.json").write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "config.json").write_text(
+        json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def load(folder: str | Path, model: nn.Module) -> None:
@@ -78,7 +80,7 @@ def _to_disk(state: Mapping[str, Tensor], cfg: ModelConfig) -> Iterator[tuple[st
     family = choose(cfg)
     for name, tensor in state.items():
         for part in family.parts(name, cfg):
-            piece = tensor.detach()[part.index]
+            piece = tensor.detach()[part.place]
             yield part.name, piece * part.factor if part.factor != 1.0 else piece
     like = next(iter(state.values()))
     for name, shape in family.zeros(cfg).items():
@@ -113,7 +115,7 @@ class _Writer:
         if count == 1:
             (self.folder / "part-0").rename(self.folder / "model.safetensors")
             return
-        where = {}
+        where: dict[str, str] = {}
         for number, names in enumerate(self.files):
             file = f"model-{number + 1:05d}-of-{count:05d}.safetensors"
             (self.folder / f"part-{number}").rename(self.folder / file)
@@ -130,17 +132,20 @@ def _fill(state: dict[str, Tensor], folder: Path, cfg: ModelConfig) -> None:
             whole = Part(name)
             parts = [whole] if name in disk.where and ".experts." in name else family.parts(name, cfg)
             for part in parts:
-                found = disk.get(part.name)
-                place = tensor[part.index]
-                if found.shape != place.shape:
-                    raise UserError(
-                        f"{folder}: {part.name}: is {tuple(found.shape)}, the model wants {tuple(place.shape)}",
-                        "weights of the same architecture, or the model of these weights (model= their folder)",
-                    )
-                place.copy_(found)
-                if part.factor != 1.0:
-                    place.div_(part.factor)
+                _fill_part(tensor[part.place], part, disk)
         _check_zeros(disk, family, cfg)
+
+
+def _fill_part(place: Tensor, part: Part, disk: _Reader) -> None:
+    found = disk.get(part.name)
+    if found.shape != place.shape:
+        raise UserError(
+            f"{disk.folder}: {part.name}: is {tuple(found.shape)}, the model wants {tuple(place.shape)}",
+            "weights of the same architecture, or the model of these weights (model= their folder)",
+        )
+    place.copy_(found)
+    if part.factor != 1.0:
+        place.div_(part.factor)
 
 
 def _check_zeros(disk: _Reader, family: Family, cfg: ModelConfig) -> None:
@@ -163,7 +168,9 @@ class _Reader:
     def __enter__(self) -> _Reader:
         files = sorted(self.folder.glob("*.safetensors"))
         if not files:
-            raise UserError(f"{self.folder}: there is no .safetensors file in it", "a folder of finished weights")
+            raise UserError(
+                f"{self.folder}: there is no .safetensors file in it", "a folder of finished weights"
+            )
         for file in files:
             try:
                 opened = safe_open(file, framework="pt").__enter__()

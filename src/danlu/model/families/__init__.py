@@ -52,9 +52,12 @@ def choose(cfg: ModelConfig) -> Family:
             return family
         refusals.append((family, reasons))
     refusals.sort(key=lambda refusal: len(refusal[1]))
+    nearest_two = [reasons for _, reasons in refusals[:2] if len(reasons) == len(refusals[0][1])]
     words = "; ".join(_words(family, reasons) for family, reasons in refusals[:2])
-    hint = ", ".join(dict.fromkeys(reason.remedy for reason in refusals[0][1]))
-    raise UserError(f"model: no published architecture is like this: {words}", hint)
+    ways = (" ".join(dict.fromkeys(reason.remedy for reason in reasons)) for reasons in nearest_two)
+    raise UserError(
+        f"model: no published architecture is like this: {words}", ", or ".join(dict.fromkeys(ways))
+    )
 
 
 def _words(family: Family, reasons: list[Reason]) -> str:
@@ -65,7 +68,12 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
     """Return the content of config.json, readable by transformers 4 and 5."""
     family = choose(cfg)
     ours = cfg.model_dump(mode="json", exclude_none=True)
-    return {"architectures": [family.architecture], "model_type": family.model_type, **family.to_hf(cfg), OURS: ours}
+    return {
+        "architectures": [family.architecture],
+        "model_type": family.model_type,
+        **family.to_hf(cfg),
+        OURS: ours,
+    }
 
 
 def from_hf(described: dict[str, Any], source: str = "config.json") -> ModelConfig:
@@ -79,7 +87,9 @@ def from_hf(described: dict[str, Any], source: str = "config.json") -> ModelConf
     try:
         keys = get(kind).from_hf(described)
     except KeyError as error:
-        raise UserError(f"{source}: {error.args[0]}: is missing", "a complete config.json is wanted") from None
+        raise UserError(
+            f"{source}: {error.args[0]}: is missing", "a complete config.json is wanted"
+        ) from None
     return check(ModelConfig, keys, source)
 
 

@@ -1,7 +1,4 @@
-"""What a family is made of, and the parts that nearly all of them share.
-
-Letters: E experts, I width of an expert.
-"""
+"""What a family is made of, and the parts that nearly all of them share."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ class Part(NamedTuple):
     """One tensor on disk and where it belongs in one of ours."""
 
     name: str
-    index: tuple[Any, ...] = ()
+    place: tuple[Any, ...] = ()
     factor: float = 1.0
     """What is on disk is ours times this; a power of two, so that nothing is rounded."""
 
@@ -62,14 +59,14 @@ class Family:
             return
         assert cfg.moe
         gate, up, down = self.experts
-        I = cfg.moe.moe_intermediate_size
+        width = cfg.moe.moe_intermediate_size
         for expert in range(cfg.moe.num_experts):
             own = f"{prefix}.experts.{expert}"
             if last == "down_proj":
                 yield Part(f"{own}.{down}.weight", (expert,))
             else:
-                yield Part(f"{own}.{gate}.weight", (expert, slice(0, I)))
-                yield Part(f"{own}.{up}.weight", (expert, slice(I, 2 * I)))
+                yield Part(f"{own}.{gate}.weight", (expert, slice(0, width)))
+                yield Part(f"{own}.{up}.weight", (expert, slice(width, 2 * width)))
 
 
 # config.json
@@ -81,7 +78,8 @@ def shape_to_hf(cfg: ModelConfig) -> dict[str, Any]:
     rope = (scaling or {"rope_type": "default"}) | {"rope_theta": cfg.rope_theta}
     if cfg.partial_rotary_factor != 1.0:
         rope |= {"partial_rotary_factor": cfg.partial_rotary_factor}
-    return {
+    outside = ("original_max_position_embeddings",) if rope["rope_type"] == "longrope" else ()
+    return {key: rope[key] for key in outside} | {  # where transformers 4 looks for it
         "vocab_size": cfg.vocab_size,
         "hidden_size": cfg.hidden_size,
         "intermediate_size": cfg.intermediate_size,

@@ -21,7 +21,9 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
         remedy = "model.moe.num_shared_experts=1 model.moe.shared_gated=false"
         reasons.append(Reason("has shared experts without a gate", remedy))
     if moe.shared_width != moe.num_shared_experts * moe.moe_intermediate_size:
-        reasons.append(Reason("has shared experts as wide as the routed", "model.moe.shared_intermediate_size=0"))
+        reasons.append(
+            Reason("has shared experts as wide as the routed", "model.moe.shared_intermediate_size=0")
+        )
     return reasons
 
 
@@ -29,7 +31,9 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
     moe = cfg.moe
     assert moe
     shape = shape_to_hf(cfg)
-    shape["rope_parameters"] |= {"partial_rotary_factor": cfg.partial_rotary_factor}  # its own default is one half
+    shape["rope_parameters"] |= {
+        "partial_rotary_factor": cfg.partial_rotary_factor
+    }  # its own default is one half
     return shape | {
         "partial_rotary_factor": cfg.partial_rotary_factor,
         "attention_bias": cfg.qkv_bias,
@@ -64,7 +68,10 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
         "first_dense_layers": described.get("first_k_dense_replace", 1),
         "balance": "bias",
     }
-    flags = {"qk_norm": described.get("use_qk_norm", False), "qkv_bias": described.get("attention_bias", False)}
+    flags = {
+        "qk_norm": described.get("use_qk_norm", False),
+        "qkv_bias": described.get("attention_bias", False),
+    }
     return shape_from_hf(described) | flags | {"moe": moe}
 
 

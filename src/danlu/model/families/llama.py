@@ -21,7 +21,9 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
     if cfg.qk_norm:
         reasons.append(Reason("has no head norms", "model.qk_norm=false"))
     if cfg.qkv_bias != cfg.output_bias:
-        reasons.append(Reason("has all of attention's biases or none", "model.output_bias=" + _word(cfg.qkv_bias)))
+        reasons.append(
+            Reason("has all of attention's biases or none", "model.output_bias=" + _word(cfg.qkv_bias))
+        )
     if cfg.hidden_size % cfg.num_attention_heads:
         reasons.append(Reason("wants heads that divide the width", "another model.num_attention_heads"))
     if cfg.partial_rotary_factor != 1.0:

@@ -24,7 +24,9 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
     if cfg.qk_norm:
         reasons.append(Reason("has no head norms", "model.qk_norm=false"))
     if cfg.qkv_bias or cfg.output_bias or cfg.mlp_bias:
-        reasons.append(Reason("has no biases", "model.qkv_bias=false model.output_bias=false model.mlp_bias=false"))
+        reasons.append(
+            Reason("has no biases", "model.qkv_bias=false model.output_bias=false model.mlp_bias=false")
+        )
     if moe.router != "softmax" or not moe.norm_topk_prob or moe.routed_scaling_factor != 1.0:
         remedy = "model.moe.router=softmax model.moe.norm_topk_prob=true"
         reasons.append(Reason("routes by renormalised softmax", remedy))
@@ -39,7 +41,13 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
     assert cfg.moe
-    shared = ("num_experts", "num_local_experts", "num_experts_per_tok", "output_router_logits", "router_aux_loss_coef")
+    shared = (
+        "num_experts",
+        "num_local_experts",
+        "num_experts_per_tok",
+        "output_router_logits",
+        "router_aux_loss_coef",
+    )
     moe = {key: value for key, value in moe_to_hf(cfg).items() if key in shared}
     width = {"intermediate_size": cfg.moe.moe_intermediate_size}  # its only MLP is the expert
     return shape_to_hf(cfg) | moe | width | {"sliding_window": None, "router_jitter_noise": 0.0}

@@ -32,7 +32,11 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
-    windows = {"use_sliding_window": False, "sliding_window": None, "max_window_layers": cfg.num_hidden_layers}
+    windows = {
+        "use_sliding_window": False,
+        "sliding_window": None,
+        "max_window_layers": cfg.num_hidden_layers,
+    }
     return shape_to_hf(cfg) | windows
 
 

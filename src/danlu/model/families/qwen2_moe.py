@@ -47,7 +47,11 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
     assert cfg.moe
-    windows = {"use_sliding_window": False, "sliding_window": None, "max_window_layers": cfg.num_hidden_layers}
+    windows = {
+        "use_sliding_window": False,
+        "sliding_window": None,
+        "max_window_layers": cfg.num_hidden_layers,
+    }
     shared = {"shared_expert_intermediate_size": cfg.moe.shared_width, "qkv_bias": True}
     return shape_to_hf(cfg) | moe_to_hf(cfg) | shared | windows
 

@@ -21,7 +21,9 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
     if not cfg.qk_norm:
         reasons.append(Reason("has head norms", "model.qk_norm=true"))
     if cfg.qkv_bias != cfg.output_bias:
-        reasons.append(Reason("has all of attention's biases or none", "model.qkv_bias=false model.output_bias=false"))
+        reasons.append(
+            Reason("has all of attention's biases or none", "model.qkv_bias=false model.output_bias=false")
+        )
     if cfg.mlp_bias:
         reasons.append(Reason("has no MLP biases", "model.mlp_bias=false"))
     if cfg.partial_rotary_factor != 1.0:

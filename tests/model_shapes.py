@@ -1,0 +1,123 @@
+"""Small models of every kind, for the tests of this folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from danlu.device import ops
+from danlu.model.build import build
+from danlu.model.config import ModelConfig, resolve
+from danlu.model.decoder import Decoder
+
+# Awkward on purpose: no power of two, heads that do not add up to the width.
+BASE: dict[str, Any] = {
+    "vocab_size": 301,
+    "hidden_size": 48,
+    "intermediate_size": 112,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+}
+EXPERTS: dict[str, Any] = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
+LONGER = {"factor": 4.0, "original_max_position_embeddings": 128}
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "qwen3": {"qk_norm": True, "head_dim": 16},
+    "qwen3 with biases, untied": {
+        "qk_norm": True,
+        "qkv_bias": True,
+        "output_bias": True,
+        "tie_word_embeddings": False,
+    },
+    "llama": {},
+    "llama with all biases, untied": {
+        "qkv_bias": True,
+        "output_bias": True,
+        "mlp_bias": True,
+        "tie_word_embeddings": False,
+    },
+    "llama, linear": {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+    "llama, dynamic": {
+        "rope_scaling": {"rope_type": "dynamic", "factor": 4.0},
+        "max_position_embeddings": 32,
+    },
+    "llama, yarn": {"rope_scaling": LONGER | {"rope_type": "yarn"}},
+    "llama, llama3": {
+        "rope_scaling": LONGER | {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    },
+    "llama, longrope": {
+        "rope_scaling": {
+            "rope_type": "longrope",
+            "short_factor": [1.0, 1.1, 1.2, 1.3],
+            "long_factor": [2.0, 3.0, 4.0, 5.0],
+            "original_max_position_embeddings": 32,
+        }
+    },
+    "qwen2": {"qkv_bias": True},
+    "qwen3_moe": {"qk_norm": True, "moe": EXPERTS},
+    "qwen3_moe, one dense layer, shares as they are": {
+        "qk_norm": True,
+        "moe": EXPERTS | {"first_dense_layers": 1, "norm_topk_prob": False},
+    },
+    "mixtral": {"moe": EXPERTS},
+    "qwen2_moe": {
+        "qkv_bias": True,
+        "moe": EXPERTS | {"num_shared_experts": 1, "shared_gated": True, "shared_intermediate_size": 56},
+    },
+    "qwen2_moe from an ungated shared expert": {"moe": EXPERTS | {"num_shared_experts": 2}},
+    "glm4_moe": {
+        "qk_norm": True,
+        "partial_rotary_factor": 0.5,
+        "moe": EXPERTS
+        | {
+            "router": "sigmoid",
+            "num_shared_experts": 1,
+            "first_dense_layers": 1,
+            "routed_scaling_factor": 2.0,
+            "balance": "bias",
+        },
+    },
+}
+
+
+def config(name: str = "qwen3", **changes: Any) -> ModelConfig:
+    return resolve(BASE | SHAPES[name] | changes)
+
+
+def model(cfg: ModelConfig, seed: int = 0) -> Decoder:
+    """A model whose biases are not zero, so that forgetting one shows."""
+    made = build(cfg, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in [*made.named_parameters(), *made.named_buffers()]:
+            if name.endswith("bias"):
+                tensor.normal_(0.0, 0.02, generator=generator)
+    return made
+
+
+def loss(made: Decoder, tokens_BT: Tensor, samples_BT: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Negative log-likelihood of every token after the first of its sample, and the balance."""
+    output = made(tokens_BT, samples_BT=samples_BT)
+    labels_BT = torch.full_like(tokens_BT, ops.IGNORE)
+    labels_BT[:, :-1] = tokens_BT[:, 1:]
+    if samples_BT is not None:
+        ends_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
+        ends_BT[:, :-1] = samples_BT[:, 1:] != samples_BT[:, :-1]
+        labels_BT[ends_BT | (samples_BT < 0)] = ops.IGNORE
+    nll_N = ops.cross_entropy(output.hidden.flatten(0, 1), made.head_weight, labels_BT.flatten())
+    return nll_N.sum(), output.balance
+
+
+def gradients(total: Tensor, made: Decoder) -> dict[str, Tensor]:
+    named = dict(made.named_parameters())
+    return dict(zip(named, torch.autograd.grad(total, list(named.values()))))
+
+
+def apart(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference, as a part of the largest value."""
+    return float((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-30))
