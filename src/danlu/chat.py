@@ -22,6 +22,7 @@ from danlu.generate.settings import Sampling
 
 DEFAULTS: dict[str, Any] = {"temperature": 0.85, "top_p": 0.85, "max_tokens": 1024}
 
+
 def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
     """Add an option for every field of `Sampling`, its help being the field's own."""
     for field in reversed(list(config.fields(Sampling))):
@@ -41,23 +42,40 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.command(name="chat")
 @click.argument("folder", metavar="DIR")
-@click.option("-p", "--prompt", "prompts", multiple=True, metavar="TEXT",
-              help="Answer this and leave, printing only the answer; '-' reads it from standard input. "
-              "Repeat it for the next questions of the same conversation.")
+@click.option(
+    "-p",
+    "--prompt",
+    "prompts",
+    multiple=True,
+    metavar="TEXT",
+    help="Answer this and leave, printing only the answer; '-' reads it from standard input. "
+    "Repeat it for the next questions of the same conversation.",
+)
 @click.option("--system", default="", metavar="TEXT", help="A system message before everything.")
-@click.option("--history", type=click.IntRange(min=0), default=None, metavar="N",
-              help="Remember the last N exchanges; 0: every question stands alone. [all that fit]")
-@click.option("--raw/--chat", "raw", default=None,
-              help="Continue the text as it stands, or use the chat template. [raw for pretrained weights]")
+@click.option(
+    "--history",
+    type=click.IntRange(min=0),
+    default=None,
+    metavar="N",
+    help="Remember the last N exchanges; 0: every question stands alone. [all that fit]",
+)
+@click.option(
+    "--raw/--chat",
+    "raw",
+    default=None,
+    help="Continue the text as it stands, or use the chat template. [raw for pretrained weights]",
+)
 @click.option("--think/--no-think", default=None, help="Ask a model that can think to do it, or not to.")
 @sampling_options
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or npu. [auto]")
 @click.option("--dtype", default="auto", metavar="NAME", help="auto, float32, bfloat16 or float16. [auto]")
-@click.option("--lang", type=click.Choice(["auto", "en", "zh"]), default="auto", help="Language of the hints. [$LANG]")
+@click.option(
+    "--lang", type=click.Choice(["auto", "en", "zh"]), default="auto", help="Language of the hints. [$LANG]"
+)
 @click.option("--color/--no-color", default=None, help="Colours. [where standard output is a terminal]")
 def command(
-    folder: str, prompts: tuple[str, ...], system: str, history: int | None, raw: bool | None, think: bool | None,
-    device: str, dtype: str, lang: str, color: bool | None, **sampling: Any,
+    folder: str, prompts: tuple[str, ...], system: str, history: int | None, raw: bool | None,
+    think: bool | None, device: str, dtype: str, lang: str, color: bool | None, **sampling: Any,
 ) -> None:  # fmt: skip
     """Talk to the model in DIR: finished weights (out/NAME), a run, or one checkpoint of a run.
 
@@ -69,25 +87,33 @@ def command(
 
     Ctrl-C stops an answer, twice leaves.
     """
-    given = {key: list(value) if key == "stop" else value for key, value in sampling.items() if value not in (None, ())}
+    given = {
+        key: list(value) if key == "stop" else value
+        for key, value in sampling.items()
+        if value not in (None, ())
+    }
     chosen = config.check(Sampling, {**DEFAULTS, **given}, "the command line")
     texts = [sys.stdin.read() if text == "-" else text for text in prompts]
     from danlu.chat_session import WORDS, Session, lines
-    from danlu.evaluate import load
-    from danlu.generate import engine
+    from danlu.evaluate.load import load_model, stage_of
     from danlu.generate.conversation import Conversation
+    from danlu.generate.load import ends
+    from danlu.generate.prompt import context
 
-    model, tokenizer = load.load_model(folder, device, dtype)
+    model, tokenizer = load_model(folder, device, dtype)
     if raw is None:
-        raw = load.stage_of(folder) == "pretrain"
-    max_len = engine.context(model)
-    talk = None if raw else Conversation(tokenizer, max_len, system, history, think, chosen.max_tokens or 1)
+        raw = stage_of(folder) == "pretrain"
+    talk = (
+        None
+        if raw
+        else Conversation(tokenizer, context(model), system, history, think, chosen.max_tokens or 1)
+    )
     if color is None:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    session = Session(model, tokenizer, talk, chosen, WORDS[language(lang)], color)
+    session = Session(model, tokenizer, talk, chosen, WORDS[language(lang)], color, ends(folder, tokenizer))
     if texts:
-        for text in texts:
-            session.answer(text)
+        if any(session.answer(text) for text in texts):
+            sys.exit(130)
         return
     session.hint("raw" if raw else "chat", name=os.path.basename(os.path.normpath(folder)))
     session.run(lines(session.words["you"]))

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import click
@@ -15,6 +15,7 @@ from danlu.base import config
 from danlu.base.errors import UserError, nearest
 from danlu.generate import engine
 from danlu.generate.conversation import Conversation
+from danlu.generate.prompt import raw_prompt
 from danlu.generate.sample import Sampling
 from danlu.model.decoder import Decoder
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -25,7 +26,7 @@ INTERRUPT = "\x03"
 WORDS = {
     "en": {
         "chat": "Talking to {name}. Empty the history with /clear, leave with /exit; /help shows the rest.",
-        "raw": "{name} is a pretrained model: it continues your text. Leave with /exit; /help shows the rest.",
+        "raw": "{name} is pretrained only: it continues your text. Leave with /exit; /help shows the rest.",
         "you": "you> ",
         "speed": "[{tokens} tokens, {rate:.1f} tokens/s, first after {first:.2f} s{end}]",
         "length": "; cut at {tokens} tokens, --max-tokens allows more",
@@ -64,7 +65,6 @@ WORDS = {
 }
 
 
-
 class Session:
     """A model, what was said to it, and the terminal."""
 
@@ -76,6 +76,7 @@ class Session:
         sampling: Sampling,
         words: dict[str, str],
         color: bool,
+        ends: Collection[int] | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -84,6 +85,7 @@ class Session:
         self.sampling = sampling
         self.words = words
         self.color = color
+        self.ends = ends
         self.answers = 0
         self.last = ""
 
@@ -110,12 +112,14 @@ class Session:
     def answer(self, text: str) -> bool:
         """Stream the answer to `text`; return whether Ctrl-C stopped it."""
         self.last = text
-        prompt = self.talk.ask(text) if self.talk else engine.raw_prompt(self.tokenizer, text)
+        prompt = self.talk.ask(text) if self.talk else raw_prompt(self.tokenizer, text)
         painter = Painter(self.color)
         clock = Clock()
         answer, finish = "", "stopped"
         with contextlib.suppress(KeyboardInterrupt):
-            for event in engine.generate(self.model, self.tokenizer, [prompt], self._sampling()):
+            for event in engine.generate(
+                self.model, self.tokenizer, [prompt], self._sampling(), ends=self.ends
+            ):
                 clock.tick()
                 answer += event.text
                 painter.show(event.text)

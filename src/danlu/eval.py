@@ -18,23 +18,53 @@ def command() -> None:
 
 @command.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--data", required=True, multiple=True, metavar="FILE",
-              help="Rows of text or of chats (jsonl) the model has not learned from. Repeatable.")
-@click.option("--context", type=click.IntRange(min=1), default=None, metavar="N",
-              help="Most tokens a prediction may look back on. [what the model reads at most]")
-@click.option("--stride", type=click.IntRange(min=1), default=None, metavar="N",
-              help="How far the window moves over a longer row; smaller gives each token more to look back on "
-              "and takes longer. [half of --context]")
-@click.option("--limit", type=click.IntRange(min=1), default=None, metavar="N", help="Measure the first N rows only. [all]")
-@click.option("--together", type=click.IntRange(min=1), default=8192, metavar="N",
-              help="Tokens read at once; fewer need less memory. [8192]")
+@click.option(
+    "--data",
+    required=True,
+    multiple=True,
+    metavar="FILE",
+    help="Rows of text or of chats (jsonl) the model has not learned from. Repeatable.",
+)
+@click.option(
+    "--context",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Most tokens a prediction may look back on. [what the model reads at most]",
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="How far the window moves over a longer row; smaller gives each token more to look back on "
+    "and takes longer. [half of --context]",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Measure the first N rows only. [all]",
+)
+@click.option(
+    "--together",
+    type=click.IntRange(min=1),
+    default=8192,
+    metavar="N",
+    help="Tokens read at once; fewer need less memory. [8192]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or npu. [auto]")
-@click.option("--dtype", default="float32", metavar="NAME",
-              help="float32 is exact; auto, bfloat16 or float16 are faster. [float32]")
+@click.option(
+    "--dtype",
+    default="float32",
+    metavar="NAME",
+    help="float32 is exact; auto, bfloat16 or float16 are faster. [float32]",
+)
 def perplexity(
-    folder: str, data: tuple[str, ...], context: int | None, stride: int | None, limit: int | None, together: int,
-    as_json: bool, device: str, dtype: str,
+    folder: str, data: tuple[str, ...], context: int | None, stride: int | None, limit: int | None,
+    together: int, as_json: bool, device: str, dtype: str,
 ) -> None:  # fmt: skip
     """Print how well the model in DIR predicts text: loss, perplexity and bits per byte.
 
@@ -51,7 +81,8 @@ def perplexity(
     from danlu.evaluate import perplexity as task
 
     model, tokenizer = load.load_model(folder, device, dtype)
-    score = task.measure_files(model, tokenizer, data, context=context, stride=stride, limit=limit, together=together)
+    context, stride = task.span(model, context, stride)
+    score = task.measure(model, task.read(tokenizer, data, limit), context, stride, together)
     if as_json:
         click.echo(json.dumps(score.as_dict()))
         return

@@ -6,10 +6,10 @@ import functools
 
 import pytest
 import torch
-from generate.models import KINDS, tiny, words
 
 from danlu.device import ops
 from danlu.generate.cache import Cache
+from generate.models import KINDS, tiny, words
 
 
 def cached_logits(model, prompts, pieces, block=256, slots=None):
@@ -30,7 +30,12 @@ def cached_logits(model, prompts, pieces, block=256, slots=None):
     return [torch.cat(parts) for parts in out], cache
 
 
-PIECES = {"at_once": [40], "token_by_token": [1] * 40, "prompt_then_tokens": [12] + [1] * 28, "chunks": [7, 16, 1, 16]}
+PIECES = {
+    "at_once": [40],
+    "token_by_token": [1] * 40,
+    "prompt_then_tokens": [12] + [1] * 28,
+    "chunks": [7, 16, 1, 16],
+}
 
 
 @pytest.mark.parametrize("window", [None, 5])
@@ -58,7 +63,9 @@ def test_a_moved_sequence_goes_on_as_if_it_had_stayed():
     cache.begin(0, [1, 1], 1)
     hidden = model(torch.tensor([[77], [78]]), cache.positions(), layout=cache.layout(), cache=cache).hidden
     for row, text in enumerate([prompts[2] + [77], prompts[1] + [78]]):
-        torch.testing.assert_close(hidden[row, -1], model(torch.tensor([text])).hidden[0, -1], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            hidden[row, -1], model(torch.tensor([text])).hidden[0, -1], rtol=0, atol=1e-5
+        )
 
 
 @torch.inference_mode()
@@ -71,7 +78,9 @@ def test_what_a_slot_held_before_cannot_be_seen_not_even_as_a_broken_number():
     parts = []
     for piece in ([*prompt[:4]], [*prompt[4:]]):
         cache.begin(0, [len(piece)], len(piece))
-        parts.append(model(torch.tensor([piece]), cache.positions(), layout=cache.layout(), cache=cache).hidden[0])
+        parts.append(
+            model(torch.tensor([piece]), cache.positions(), layout=cache.layout(), cache=cache).hidden[0]
+        )
         cache.end()
     torch.testing.assert_close(torch.cat(parts), model(torch.tensor([prompt])).hidden[0], rtol=0, atol=1e-5)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generate.models import KINDS, TOKENIZER, tiny, words
 
 from danlu.base.errors import UserError
 from danlu.generate import engine
 from danlu.generate.engine import Engine, complete, generate
+from danlu.generate.prompt import end_tokens
 from danlu.generate.sample import Sampler, Sampling
+from generate.models import KINDS, TOKENIZER, tiny, words
 
 GREEDY = Sampling(temperature=0.0, max_tokens=20)
 
@@ -49,8 +50,9 @@ def test_tokens_equal_those_of_transformers_generate():
             **{
                 key: getattr(cfg, key)
                 for key in (
-                    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                    "num_key_value_heads", "head_dim", "max_position_embeddings", "tie_word_embeddings",
+                    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim",
+                    "num_attention_heads", "num_key_value_heads", "max_position_embeddings",
+                    "tie_word_embeddings",
                 )
             },
             rms_norm_eps=cfg.norm_eps,
@@ -72,7 +74,14 @@ def test_tokens_equal_those_of_transformers_generate():
 def test_seeded_answers_do_not_depend_on_batch_mates_or_slots():
     model, prompts = tiny(), words(17, 3, 30, 1, 8, 11)
     each = [
-        Sampling(seed=n, temperature=0.9 + n / 10, top_k=40 * (n % 2), top_p=0.95, max_tokens=8 + n, presence_penalty=n / 4)
+        Sampling(
+            seed=n,
+            temperature=0.9 + n / 10,
+            top_k=40 * (n % 2),
+            top_p=0.95,
+            max_tokens=8 + n,
+            presence_penalty=n / 4,
+        )
         for n in range(len(prompts))
     ]
     expected = [plain_loop(model, prompt, sampling) for prompt, sampling in zip(prompts, each)]
@@ -97,7 +106,7 @@ def test_an_end_token_ends_the_answer_and_is_not_shown():
     answers = complete(model, TOKENIZER, prompts, GREEDY, ends={end})
     assert answers[0].tokens == free[0][: first + 1] and answers[0].finish == "stop"
     assert answers[0].text == TOKENIZER.decode(free[0][:first], control=False)
-    assert engine.end_tokens(TOKENIZER) == {TOKENIZER.eos_id, TOKENIZER.pad_id}
+    assert end_tokens(TOKENIZER) == {TOKENIZER.eos_id, TOKENIZER.pad_id}
 
 
 def test_max_tokens_and_the_context_end_with_length():
@@ -110,8 +119,8 @@ def test_max_tokens_and_the_context_end_with_length():
 @pytest.mark.parametrize(
     "prompt,words_in_error",
     [
-        ([5] * 128, "128 tokens: 1 more than a context of 128"),
-        ([5] * 200, "200 tokens: 73 more"),
+        ([5] * 128, "128 tokens, 1 too many: the context holds 128"),
+        ([5] * 200, "200 tokens, 73 too many"),
         ([], "prompt 0 is empty"),
         ([5, 10**6], "token 1000000"),
     ],
@@ -123,7 +132,9 @@ def test_a_prompt_that_cannot_be_answered_is_refused_with_the_reason(prompt, wor
 
 def test_streamed_text_adds_up_to_the_decoded_tokens():
     model, texts, tokens = tiny(), {}, {}
-    for event in generate(model, TOKENIZER, words(4, 9, 2), Sampling(seed=1, temperature=1.5, max_tokens=60), ends=()):
+    for event in generate(
+        model, TOKENIZER, words(4, 9, 2), Sampling(seed=1, temperature=1.5, max_tokens=60), ends=()
+    ):
         texts[event.index] = texts.get(event.index, "") + event.text
         tokens.setdefault(event.index, []).append(event.token)
     for index, text in texts.items():
@@ -137,7 +148,11 @@ def test_stop_strings_end_the_text_before_them_wherever_tokens_are_cut():
     for start in range(0, len(free.text) - 4, 5):
         stop = free.text[start : start + 4]
         shown = ""
-        events = list(generate(model, TOKENIZER, [prompt], Sampling(seed=5, max_tokens=40, stop=(stop, "nowhere")), ends=()))
+        events = list(
+            generate(
+                model, TOKENIZER, [prompt], Sampling(seed=5, max_tokens=40, stop=(stop, "nowhere")), ends=()
+            )
+        )
         for event in events:
             shown += event.text
             assert free.text.startswith(shown) and stop not in shown

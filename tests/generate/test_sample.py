@@ -125,7 +125,9 @@ def test_without_a_seed_every_request_differs():
     assert len(set(sampler.choose(flat))) > 4
 
 
-@pytest.mark.parametrize("s", [Sampling(), Sampling(temperature=0.7, top_k=20), Sampling(top_p=0.8, min_p=0.02)])
+@pytest.mark.parametrize(
+    "s", [Sampling(), Sampling(temperature=0.7, top_k=20), Sampling(top_p=0.8, min_p=0.02)]
+)
 def test_frequencies_follow_the_distribution(s):
     """Chi-square of 40,000 draws against the probabilities they are drawn from."""
     scores, draws = logits(4), 40_000

@@ -1,13 +1,14 @@
 """The model to be tried: finished weights, the newest checkpoint of a run, or one checkpoint.
 
-    out/full_sft_512/                             finished weights
-    runs/full_sft_512/20261121-093000/            a run, under way or done: its newest whole checkpoint
-    runs/full_sft_512/20261121-093000/step-000500 that checkpoint
+out/full_sft_512/                             finished weights
+runs/full_sft_512/20261121-093000/            a run, under way or done: its newest whole checkpoint
+runs/full_sft_512/20261121-093000/step-000500 that checkpoint
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from danlu.base import config
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.checkpoint import gather, manifest, store
-from danlu.generate import load
+from danlu.generate import load, packed
 from danlu.model import config as model_config
 from danlu.model.decoder import Decoder
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -31,6 +32,7 @@ def load_model(folder: str | Path, device: str = "auto", dtype: str = "auto") ->
     cfg = model_config.resolve(settings["model"])
     model = load.empty(cfg, device, dtype)
     fill(model, step)
+    packed.pack(model)
     source = settings.get("tokenizer") or settings.get("from") or "starter"
     return model, load.checked(Tokenizer.load(source), cfg, step)
 
@@ -39,7 +41,9 @@ def stage_of(folder: str | Path) -> str:
     """Return the stage that made a model, "" where nothing tells."""
     folder = Path(folder)
     run = folder.parent if folder.name.startswith("step-") else folder
-    settings = config.read(run / "config.yaml") if (run / "config.yaml").is_file() else load.provenance(folder)
+    settings = (
+        config.read(run / "config.yaml") if (run / "config.yaml").is_file() else load.provenance(folder)
+    )
     return str(settings.get("stage", ""))
 
 
@@ -66,7 +70,9 @@ def fill(model: Decoder, step: Path) -> None:
     wanted: dict[str, Tensor] = dict(model.state_dict())
     for name, tensor in gather.read_full(step, "model"):
         if name not in wanted or wanted[name].shape != tensor.shape:
-            raise UserError(f"{step}: {name} does not fit the model in config.yaml", "choose another checkpoint")
+            raise UserError(
+                f"{step}: {name} does not fit the model in config.yaml", "choose another checkpoint"
+            )
         wanted.pop(name).copy_(tensor)
     if wanted:
         raise UserError(f"{step}: {next(iter(wanted))} is missing", "choose another checkpoint")

@@ -2,12 +2,12 @@
 
 Each row of the data is read from its beginning, with the token that begins every text before it:
 
-    text rows     every token of the text is scored
-    chat rows     every supervised token is: what the assistant says, and its end of turn
+    text rows     every token of the text is scored, and the one that ends it
+    chat rows     every learned token is: what the assistant says, and the end of its turn
 
-Loss is the sum of -log p over the scored tokens, divided by their number; perplexity is exp(loss);
-bits per byte is that sum in bits divided by the UTF-8 bytes of the scored text, so it compares
-models of different tokenizers. End-of-turn tokens count for the loss, having no bytes of text.
+so the loss is the one training measures. It is the sum of -log p over the scored tokens, divided by
+their number; perplexity is exp(loss); bits per byte is that sum in bits, divided by the UTF-8 bytes
+of the scored text (control tokens have none), and so compares models of different tokenizers.
 
 A row longer than `context` is read in windows that overlap, each token being scored once:
 
@@ -26,14 +26,17 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
 
+from danlu.base.errors import UserError
 from danlu.data.batch import IGNORE
+from danlu.data.records import Dialogue, Record, Text
+from danlu.data.sources import read_jsonl
 from danlu.device import ops
 from danlu.model.decoder import Decoder
-from danlu.tokenizer.chat import encode_chat
+from danlu.tokenizer.chat import encode_chats
 from danlu.tokenizer.tokenizer import Tokenizer
 
 ROWS = 512
@@ -69,7 +72,7 @@ class Score:
     @property
     def loss(self) -> float:
         """Nats a token."""
-        return self.nll / self.tokens if self.tokens else math.nan
+        return self.nll / self.tokens
 
     @property
     def perplexity(self) -> float:
@@ -78,8 +81,8 @@ class Score:
 
     @property
     def bits_per_byte(self) -> float:
-        """Bits a byte of the scored text."""
-        return self.nll / math.log(2) / self.bytes if self.bytes else math.nan
+        """Bits a byte of the scored text; infinite where only ends of turns were scored."""
+        return self.nll / math.log(2) / self.bytes if self.bytes else math.inf
 
     def as_dict(self) -> dict[str, float]:
         """Return everything, for a program to read."""
@@ -92,7 +95,7 @@ def windows(row: Row, context: int, stride: int) -> Iterator[Window]:
     targets = len(row.ids) - 1
     done = 0
     while done < targets:
-        end = min(max(done + stride, context) if done else context, targets)
+        end = min(done + stride if done else context, targets)
         start = max(0, end - context)
         labels = [
             row.ids[at + 1] if at >= done and row.scored[at + 1] else IGNORE for at in range(start, end)
@@ -102,14 +105,25 @@ def windows(row: Row, context: int, stride: int) -> Iterator[Window]:
         done = end
 
 
+def span(model: Decoder, context: int | None, stride: int | None) -> tuple[int, int]:
+    """Return context and stride to measure with, the ones asked for if they are possible."""
+    most = model.cfg.max_position_embeddings
+    context = context or most
+    if context > most:
+        raise UserError(
+            f"context: {context}, but the model reads {most} tokens at most", f"context={most} or less"
+        )
+    stride = stride or max(1, context // 2)
+    if stride > context:
+        raise UserError(
+            f"stride: {stride} would pass over tokens, the context being {context}",
+            f"stride={context} or less",
+        )
+    return context, stride
+
+
 @torch.inference_mode()
-def measure(
-    model: Decoder,
-    rows: Iterable[Row],
-    context: int,
-    stride: int | None = None,
-    together: int = 8192,
-) -> Score:
+def measure(model: Decoder, rows: Iterable[Row], context: int, stride: int, together: int = 8192) -> Score:
     """Return the score of a model on rows, `together` tokens to a forward."""
     nll, tokens, size, count = 0.0, 0, 0, 0
     rows = iter(rows)
@@ -117,9 +131,10 @@ def measure(
         count += len(part)
         size += sum(row.bytes for row in part)
         tokens += sum(sum(row.scored[1:]) for row in part)
-        cut = [window for row in part for window in windows(row, context, stride or max(1, context // 2))]
-        for group in _groups(cut, together):
-            nll += _nll(model, group)
+        cut = [window for row in part for window in windows(row, context, stride)]
+        nll += sum(_nll(model, group) for group in _groups(cut, together))
+    if not tokens:
+        raise UserError("data: holds no token to score", "rows with text, or chats in which the assistant says something")
     return Score(nll, tokens, size, count)
 
 
@@ -146,6 +161,25 @@ def _groups(cut: list[Window], together: int) -> Iterator[list[Window]]:
         yield group
 
 
-def encode(tokenizer: Tokenizer, record: dict[str, Any]) -> Row:
-    """Return a text row or a chat row as tokens."""
-    raise NotImplementedError
+def encode(tokenizer: Tokenizer, records: Sequence[Record]) -> Iterator[Row]:
+    """Yield rows of text or of chat as tokens, as training would read them."""
+    texts = iter(tokenizer.encode_many([r.text for r in records if isinstance(r, Text)]))
+    chats = iter(encode_chats(tokenizer, [(r.messages, r.tools) for r in records if isinstance(r, Dialogue)]))
+    begin, end = tokenizer.beginning(), [tokenizer.eos_id]
+    for record in records:
+        if isinstance(record, Text):
+            ids = next(texts)
+            scored = [False] * len(begin) + [True] * (len(ids) + 1)
+            unread = 0 if begin else sum(tokenizer.byte_lengths[token] for token in ids[:1])
+            yield Row(begin + ids + end, scored, len(record.text.encode()) - unread)
+        else:
+            chat = next(chats)
+            said = [token for token, learned in zip(chat.ids, chat.mask) if learned]
+            yield Row(chat.ids, chat.mask, sum(tokenizer.byte_lengths[token] for token in said))
+
+
+def read(tokenizer: Tokenizer, files: Sequence[str | Path], limit: int | None = None) -> Iterator[Row]:
+    """Yield the rows of jsonl files, text or chat, as tokens."""
+    records = (record for _, record in itertools.islice(read_jsonl(files, None), limit))
+    while part := list(itertools.islice(records, ROWS)):
+        yield from encode(tokenizer, part)

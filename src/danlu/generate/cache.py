@@ -46,7 +46,9 @@ class Cache:
         self._width = 0
         self._positions_BT = torch.empty(0, 0, dtype=torch.int64)
 
-    def begin(self, first: int, counts: Sequence[int], width: int, device: torch.device | str = "cpu") -> None:
+    def begin(
+        self, first: int, counts: Sequence[int], width: int, device: torch.device | str = "cpu"
+    ) -> None:
         """Announce a forward of `counts[i]` new tokens in slot `first + i`, filled up to `width`."""
         self._rows = slice(first, first + len(counts))
         self._counts = list(counts)

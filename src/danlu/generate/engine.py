@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from danlu.base.errors import UserError
 from danlu.generate.cache import Cache
+from danlu.generate.prompt import check_prompt, context, end_tokens
 from danlu.generate.sample import Sampler, Sampling
 from danlu.generate.stop import StopStrings
 from danlu.model.decoder import Decoder
@@ -227,35 +227,6 @@ def complete(
         answer.text += event.text
         answer.finish = event.finish or ""
     return answers
-
-
-def context(model: Decoder) -> int:
-    """Return how many tokens the model reads at most, prompt and answer together."""
-    return model.cfg.max_position_embeddings
-
-
-def end_tokens(tokenizer: Tokenizer) -> set[int]:
-    """Return the tokens that end an answer: the end of a turn and, where it differs, of a text."""
-    return {token for token in (tokenizer.eos_id, tokenizer.pad_id) if token is not None}
-
-
-def raw_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Return a text to be continued as it stands, begun as every text of pretraining is."""
-    return [tokenizer.bos_id if tokenizer.bos_id is not None else tokenizer.eos_id, *tokenizer.encode(text)]
-
-
-def check_prompt(prompt: Sequence[int], max_len: int, vocabulary: int, index: int = 0) -> None:
-    """Refuse a prompt that is empty, leaves no room for a token of answer, or is of another tokenizer."""
-    if not prompt:
-        raise UserError(f"prompt {index} is empty", "give at least one token, the beginning-of-text one for instance")
-    if len(prompt) >= max_len:
-        raise UserError(
-            f"prompt {index} has {len(prompt)} tokens: {len(prompt) - max_len + 1} more than a context of {max_len} holds"
-            " beside one token of answer",
-            "shorten it, or keep less history",
-        )
-    if max(prompt) >= vocabulary:
-        raise UserError(f"prompt {index} has token {max(prompt)}, the model knows {vocabulary}", "use its own tokenizer")
 
 
 def _groups(requests: list[Request]) -> Iterator[list[Request]]:

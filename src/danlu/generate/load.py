@@ -15,6 +15,8 @@ import torch
 
 from danlu.base.errors import UserError, nearest
 from danlu.device import api
+from danlu.generate import packed
+from danlu.generate.prompt import end_tokens
 from danlu.model import build, weights
 from danlu.model.config import ModelConfig
 from danlu.model.decoder import Decoder
@@ -30,6 +32,7 @@ def load_model(folder: str | Path, device: str = "auto", dtype: str = "auto") ->
     cfg = weights.read_config(folder)
     model = empty(cfg, device, dtype)
     weights.load(folder, model)
+    packed.pack(model)
     return model, checked(Tokenizer.load(folder), cfg, folder)
 
 
@@ -70,11 +73,20 @@ def checked(tokenizer: Tokenizer, cfg: ModelConfig, folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def ends(folder: str | Path, tokenizer: Tokenizer) -> set[int]:
+    """Return the tokens that end an answer: the tokenizer's, and those generation_config.json adds."""
+    file = Path(folder) / "generation_config.json"
+    more = _read(file).get("eos_token_id") if file.is_file() else None
+    return end_tokens(tokenizer) | set(more if isinstance(more, list) else [] if more is None else [more])
+
+
 def provenance(folder: str | Path) -> dict[str, Any]:
     """Return what run.json tells of how the weights came about; nothing where there is none."""
     file = Path(folder) / "run.json"
-    if not file.is_file():
-        return {}
+    return _read(file) if file.is_file() else {}
+
+
+def _read(file: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

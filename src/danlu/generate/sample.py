@@ -165,7 +165,9 @@ class Sampler:
         if not all(s.greedy for s in chosen):
             best_B = self._draw(logits_BV, best_B, rows)
         if penalised:
-            counts_RV[rows].scatter_add_(-1, best_B[:, None], torch.ones_like(best_B, dtype=counts_RV.dtype)[:, None])
+            counts_RV[rows].scatter_add_(
+                -1, best_B[:, None], torch.ones_like(best_B, dtype=counts_RV.dtype)[:, None]
+            )
         return best_B.tolist()
 
     def _draw(self, logits_BV: Tensor, best_B: Tensor, rows: slice) -> Tensor:

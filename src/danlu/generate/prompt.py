@@ -1,0 +1,43 @@
+"""Where a prompt begins, how long it may be, and which tokens end its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from danlu.base.errors import UserError
+from danlu.model.decoder import Decoder
+from danlu.tokenizer.tokenizer import Tokenizer
+
+
+def context(model: Decoder) -> int:
+    """Return how many tokens the model reads at most, prompt and answer together."""
+    return model.cfg.max_position_embeddings
+
+
+def end_tokens(tokenizer: Tokenizer) -> set[int]:
+    """Return the tokens that end an answer: the end of a turn and, where it differs, of a text."""
+    return {token for token in (tokenizer.eos_id, tokenizer.pad_id) if token is not None}
+
+
+def raw_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return a text to be continued as it stands, begun as every text of pretraining is."""
+    return tokenizer.beginning() + tokenizer.encode(text) or [tokenizer.eos_id]
+
+
+def check_prompt(prompt: Sequence[int], max_len: int, vocabulary: int, index: int = 0) -> None:
+    """Refuse a prompt that is empty, leaves no room for a token of answer, or is of another tokenizer."""
+    if not prompt:
+        raise UserError(
+            f"prompt {index} is empty", "give at least one token, the beginning-of-text one for instance"
+        )
+    if len(prompt) >= max_len:
+        over = len(prompt) - max_len + 1
+        raise UserError(
+            f"prompt {index} has {len(prompt)} tokens, {over} too many: the context holds {max_len},"
+            " answer included",
+            "shorten it, or keep less history",
+        )
+    if max(prompt) >= vocabulary:
+        raise UserError(
+            f"prompt {index} has token {max(prompt)}, the model knows {vocabulary}", "use its own tokenizer"
+        )
