@@ -223,11 +223,10 @@ class Painter:
             self._write(text)
             return
         text = self._held + text
-        for tag, style in zip(self.TAGS, ("\033[2m<think>", "</think>\033[22m")):
-            text = text.replace(tag, style)
-        keep = next((n for n in range(7, 0, -1) if any(t.startswith(text[-n:]) for t in self.TAGS)), 0)
+        keep = max(n for tag in self.TAGS for n in range(len(tag)) if text.endswith(tag[:n]))
         self._held = text[len(text) - keep :]
-        self._write(text[: len(text) - keep])
+        text = text[: len(text) - keep]
+        self._write(text.replace("<think>", "\033[2m<think>").replace("</think>", "</think>\033[22m"))
 
     def done(self, newline: bool) -> None:
         """Write what is left and end the line."""
