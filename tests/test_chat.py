@@ -10,7 +10,6 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from generate.models import TOKENIZER, finished, tiny
 
 from danlu.base.errors import UserError
 from danlu.chat import command, language
@@ -20,6 +19,7 @@ from danlu.generate.engine import complete
 from danlu.generate.prompt import raw_prompt
 from danlu.generate.sample import Sampling
 from danlu.tokenizer.chat import encode_chat
+from generate.models import TOKENIZER, finished, tiny
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
 FLAGS = ["--temperature", "0", "--max-tokens", "12", "--device", "cpu", "--dtype", "float32"]
@@ -78,7 +78,8 @@ def test_a_prompt_may_come_from_standard_input(folder):
 
 
 def test_a_session_remembers_forgets_and_obeys(folder):
-    typed = "one\ntwo\n/clear\ntwo\n/retry\n/system Be brief.\n/clear\none\n//one\nfirst \\\nsecond\n/exit\nnever\n"
+    typed = "one\ntwo\n/clear\ntwo\n/retry\n/system Be brief.\n/clear\n"
+    typed += "one\n//one\nfirst \\\nsecond\n/exit\nnever\n"
     result = chat(folder, typed=typed)
     first, second = expected("one", "two")
     alone = expected("two")[0]

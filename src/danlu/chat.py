@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from danlu.base import config
-from danlu.generate.settings import Sampling
+from danlu.generate.settings import Sampling, checked
 
 DEFAULTS: dict[str, Any] = {"temperature": 0.85, "top_p": 0.85, "max_tokens": 1024}
 
@@ -67,7 +67,12 @@ def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--think/--no-think", default=None, help="Ask a model that can think to do it, or not to.")
 @sampling_options
-@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or npu. [auto]")
+@click.option(
+    "--device",
+    default="auto",
+    metavar="NAME",
+    help="Where to compute; auto: the accelerator if there is a usable one. [auto]",
+)
 @click.option("--dtype", default="auto", metavar="NAME", help="auto, float32, bfloat16 or float16. [auto]")
 @click.option(
     "--lang", type=click.Choice(["auto", "en", "zh"]), default="auto", help="Language of the hints. [$LANG]"
@@ -92,7 +97,7 @@ def command(
         for key, value in sampling.items()
         if value not in (None, ())
     }
-    chosen = config.check(Sampling, {**DEFAULTS, **given}, "the command line")
+    chosen = checked({**DEFAULTS, **given}, "the command line", "'danlu chat --help' tells what each may be")
     texts = [sys.stdin.read() if text == "-" else text for text in prompts]
     from danlu.chat_session import WORDS, Session, lines
     from danlu.evaluate.load import load_model, stage_of

@@ -16,7 +16,7 @@ from danlu.base.errors import UserError, nearest
 from danlu.generate import engine
 from danlu.generate.conversation import Conversation
 from danlu.generate.prompt import raw_prompt
-from danlu.generate.sample import Sampling
+from danlu.generate.settings import Sampling, checked
 from danlu.model.decoder import Decoder
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -167,7 +167,7 @@ class Session:
 
     def _set(self, word: str) -> None:
         values = config.override(self.sampling.model_dump(), [word])
-        self.sampling = config.check(Sampling, values, "/set")
+        self.sampling = checked(values, "/set", "/help, or 'danlu chat --help'")
         self.hint("set", key=word.partition("=")[0], value=word.partition("=")[2])
 
     def _retry(self) -> None:

@@ -55,7 +55,12 @@ def command() -> None:
     help="Tokens read at once; fewer need less memory. [8192]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or npu. [auto]")
+@click.option(
+    "--device",
+    default="auto",
+    metavar="NAME",
+    help="Where to compute; auto: the accelerator if there is a usable one. [auto]",
+)
 @click.option(
     "--dtype",
     default="float32",

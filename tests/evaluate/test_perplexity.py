@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 from click.testing import CliRunner
-from generate.models import TOKENIZER, finished, tiny, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from danlu.evaluate import TASKS, perplexity
 from danlu.evaluate.perplexity import Row, measure, read, windows
 from danlu.tokenizer.chat import encode_chat
 from danlu.train import losses
+from generate.models import TOKENIZER, finished, tiny, words
 
 TEXTS = ["The furnace is hot.", "丹炉里的火，不可熄灭。" * 3, "a", "one two three " * 12]
 CHAT = [
@@ -74,8 +74,8 @@ def test_the_loss_is_the_one_training_measures(files):
     model = tiny(max_position_embeddings=512)
     for kind, file in zip(("pretrain", "chat"), files):
         stream = open_stream(
-            [str(file)], kind, TOKENIZER, seq_len=512, batch_tokens=1024, micro_batch=2, rank=0, ranks=1, seed=1,
-            packing=True, epochs=1,
+            [str(file)], kind, TOKENIZER, seq_len=512, batch_tokens=1024, micro_batch=2, rank=0, ranks=1,
+            seed=1, packing=True, epochs=1,
         )  # fmt: skip
         batches = [batch for step in stream for batch in step]
         with torch.no_grad():

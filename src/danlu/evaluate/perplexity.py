@@ -134,7 +134,9 @@ def measure(model: Decoder, rows: Iterable[Row], context: int, stride: int, toge
         cut = [window for row in part for window in windows(row, context, stride)]
         nll += sum(_nll(model, group) for group in _groups(cut, together))
     if not tokens:
-        raise UserError("data: holds no token to score", "rows with text, or chats in which the assistant says something")
+        raise UserError(
+            "data: holds no token to score", "rows with text, or with something the assistant says"
+        )
     return Score(nll, tokens, size, count)
 
 

@@ -5,11 +5,13 @@ The meaning of each value, and the order in which they act, is told in `sample.p
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from danlu.base import config
 from danlu.base.config import Section
+from danlu.base.errors import UserError
 
 GREEDY_BELOW = 1e-5
 
@@ -47,3 +49,12 @@ class Sampling(Section):
     def penalises(self) -> bool:
         """Say whether earlier tokens change the choice."""
         return self.repetition_penalty != 1.0 or self.presence_penalty != 0.0 or self.frequency_penalty != 0.0
+
+
+def checked(values: dict[str, Any], source: str, where_to_read: str) -> Sampling:
+    """Return settings, or refuse the first one out of its bounds, saying where to read about it."""
+    try:
+        return config.check(Sampling, values, source)
+    except UserError as error:
+        hint = error.hint if "unknown key" in error.problem else where_to_read
+        raise UserError(error.problem, hint) from None
