@@ -13,7 +13,7 @@ Penalties are defined as vLLM defines them, the filters and their order as trans
 uniform number is a hash of the request's seed and of how many tokens it has drawn, so a result
 depends on neither batch mates nor device, and there is no generator whose state must be kept.
 
-Letters: B requests, V words of the vocabulary.
+Letters: B requests, V words of the vocabulary, S of them sorted, R rows for requests.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from danlu.generate.settings import GREEDY_BELOW, Sampling
 __all__ = ["GREEDY_BELOW", "Sampler", "Sampling", "draw", "min_p", "penalise", "top_k", "top_p", "uniform"]
 
 NEVER = float("-inf")
+NUCLEUS = 1024
+"""Words among which a nucleus is sought first."""
 _MASK64 = (1 << 64) - 1
 
 
@@ -83,15 +85,19 @@ def top_p(logits_BV: Tensor, chosen: Sequence[Sampling]) -> Tensor:
     p = [s.top_p for s in chosen]
     if all(x == 1.0 for x in p):
         return logits_BV
-    # After top-k few words are left; sorting only those is what makes a large vocabulary cheap.
-    left = int((logits_BV > NEVER).sum(-1).max())
-    sorted_BV, order_BV = logits_BV.topk(max(left, 1))
-    probs_BV = sorted_BV.softmax(-1)
-    before_BV = probs_BV.cumsum(-1) - probs_BV
+    total = logits_BV.logsumexp(-1, keepdim=True)
     # The sum may round to 1 before the last word: a row that wants everything says so itself.
     limit = _column(logits_BV, [x if x < 1.0 else 2.0 for x in p])
-    kept_BV = sorted_BV.masked_fill(before_BV >= limit, NEVER)
-    return torch.full_like(logits_BV, NEVER).scatter_(-1, order_BV, kept_BV)
+    left = max(int((logits_BV > NEVER).sum(-1).max()), 1)
+    # The nucleus is mostly small; sorting a whole large vocabulary costs ten times as much.
+    for size in (min(NUCLEUS, left), left):
+        sorted_BS, order_BS = logits_BV.topk(size)
+        probs_BS = (sorted_BS - total).exp()
+        before_BS = probs_BS.cumsum(-1) - probs_BS
+        if (before_BS[:, -1:] >= limit).all():
+            break
+    kept_BS = sorted_BS.masked_fill(before_BS >= limit, NEVER)
+    return torch.full_like(logits_BV, NEVER).scatter_(-1, order_BS, kept_BS)
 
 
 def min_p(logits_BV: Tensor, chosen: Sequence[Sampling]) -> Tensor:
