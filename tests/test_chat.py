@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from danlu.base.errors import UserError
 from danlu.chat import command, language
 from danlu.chat_session import WORDS, Painter
+from danlu.cli import main
 from danlu.generate.conversation import Conversation
 from danlu.generate.engine import complete
 from danlu.generate.prompt import raw_prompt
@@ -176,6 +177,24 @@ def test_every_setting_of_sampling_is_an_option():
     text = CliRunner().invoke(command, ["--help"]).stdout
     for key in Sampling.model_fields:
         assert f"--{key.replace('_', '-')}" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "chat no/such",
+        "chat {} --top-p 2",
+        "chat {} --dtype f",
+        "chat {} --fly",
+        "eval perplexity {} --data no.jsonl",
+    ],
+)
+def test_a_mistake_is_two_lines_and_exit_code_2(folder, words, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(words.format(folder).split())
+    assert left.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and lines[0].startswith("error: ") and lines[1].startswith("  try: ")
 
 
 def test_ctrl_c_stops_the_answer_and_twice_leaves(folder):

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from pathlib import Path
 import torch
 
 from danlu.base.errors import UserError
+from danlu.base.log import say
 from danlu.data.batch import IGNORE
 from danlu.data.records import Dialogue, Record, Text
 from danlu.data.sources import read_jsonl
@@ -41,6 +43,8 @@ from danlu.tokenizer.tokenizer import Tokenizer
 
 ROWS = 512
 """Rows held at a time; windows of like length are sought among them."""
+PATIENCE = 10.0
+"""Seconds between two lines of progress."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,8 @@ def span(model: Decoder, context: int | None, stride: int | None) -> tuple[int, 
 
 @torch.inference_mode()
 def measure(model: Decoder, rows: Iterable[Row], context: int, stride: int, together: int = 8192) -> Score:
-    """Return the score of a model on rows, `together` tokens to a forward."""
-    nll, tokens, size, count = 0.0, 0, 0, 0
+    """Return the score of a model on rows, `together` tokens to a forward; say how far it is now and then."""
+    nll, tokens, size, count, said = 0.0, 0, 0, 0, time.monotonic()
     rows = iter(rows)
     while part := list(itertools.islice(rows, ROWS)):
         count += len(part)
@@ -133,6 +137,9 @@ def measure(model: Decoder, rows: Iterable[Row], context: int, stride: int, toge
         tokens += sum(sum(row.scored[1:]) for row in part)
         cut = [window for row in part for window in windows(row, context, stride)]
         nll += sum(_nll(model, group) for group in _groups(cut, together))
+        if time.monotonic() - said > PATIENCE:
+            said = time.monotonic()
+            say(f"{count:,} rows, {tokens:,} tokens, loss {nll / max(tokens, 1):.4f} so far")
     if not tokens:
         raise UserError(
             "data: holds no token to score", "rows with text, or with something the assistant says"

@@ -10,7 +10,8 @@ first, in pieces of `CHUNK` tokens; then every request advances by one token a s
 
 A request ends with "stop" (an end token or a stop string, neither of which is shown) or with
 "length" (`max_tokens`, or the model's context is full). What it gets depends on no other request,
-up to the rounding of a batched matrix product.
+up to the rounding of a batched matrix product. (One exception: rotary scalings whose frequencies the
+length decides, dynamic and longrope, go by the longest row of the batch.)
 """
 
 from __future__ import annotations
