@@ -203,6 +203,7 @@ private_vllm() {
     pip .venv-vllm install --constraint .venv-vllm/constraints.txt torch "${needs[@]}"
     pip .venv-vllm install --no-deps "$spec"
   fi
+  run .venv-vllm/bin/python -c 'import vllm'
   mark_ready .venv-vllm vllm
 }
 

@@ -105,7 +105,7 @@ TEXT = '{"text": "Tea is picked in spring, and the first leaves are the finest. 
 CHAT = (
     '{"messages": [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "Spring."}]}\n'
 )
-SMALL = "steps=2 batch_tokens=512 seq_len=128 compile=off device=cpu".split()
+SMALL = "steps=2 batch_tokens=512 seq_len=128 device=cpu".split()
 
 
 @pytest.mark.slow

@@ -254,7 +254,14 @@ def test_a_fresh_clone_sets_itself_up_though_stopped_on_the_way(tmp_path):
     env = CLEAN | {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
     setup = ["bash", "run_all.sh", "setup"]
     for seconds, stop in ((4, signal.SIGKILL), (15, signal.SIGINT)):
-        process = subprocess.Popen(setup, cwd=clone, env=env, start_new_session=True)
+        process = subprocess.Popen(
+            setup,
+            cwd=clone,
+            env=env,
+            start_new_session=True,
+            # Whoever runs tests in the background ignores SIGINT, and hands that down.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         time.sleep(seconds)
         if process.poll() is None:
             os.killpg(process.pid, stop)
