@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.UsageError as error:
-        usage = f"'danlu {error.ctx.info_name} --help'" if error.ctx and error.ctx.parent else "'danlu --help'"
+        usage = f"'{error.ctx.command_path if error.ctx else 'danlu'} --help'"
         print(UserError(error.format_message(), usage), file=sys.stderr)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):

@@ -42,31 +42,31 @@ def losses(folder, run):
     return [line["loss"] for line in lines]
 
 
-def grew(file, process) -> bool:
-    """Wait until `file` changes; return False if the process ended instead."""
-    before = file.stat().st_mtime_ns if file.exists() else 0
-    while process.is_alive():
-        if file.exists() and file.stat().st_mtime_ns > before:
-            return True
-        time.sleep(0.002)
-    return False
+def until(process, happened) -> None:
+    """Wait until something happened, or the process ended."""
+    while process.is_alive() and not happened():
+        time.sleep(0.0005)
 
 
-def kill_once(folder, process, moment, chance):
-    """Kill -9 at a random moment: while starting, while stepping, or inside a save."""
-    run = folder / "killed"
+def newest(run) -> str:
+    return (run / "latest").read_text() if (run / "latest").exists() else ""
+
+
+def kill_once(run, process, moment, chance) -> bool:
+    """Kill -9 at a random moment: while starting, while stepping, or inside a save; was a save cut short?"""
+    before = newest(run)
     if moment == "starting":
-        time.sleep(chance.uniform(0, 0.6))
-    elif moment == "stepping":
-        if grew(run / "metrics.jsonl", process):
-            time.sleep(chance.uniform(0, 0.4))
+        time.sleep(chance.uniform(0, 1.0))
     else:
-        while process.is_alive() and not any(run.glob(".step-*.writing")):
-            time.sleep(0.0005)
+        until(process, lambda: newest(run) != before)  # each life gets some way
+        time.sleep(chance.uniform(0, 0.3))
+    if moment == "saving":
+        until(process, lambda: any(run.glob(".step-*.writing")))
         time.sleep(chance.uniform(0, 0.004))
     if process.is_alive():
         os.kill(process.pid, signal.SIGKILL)
     process.join()
+    return any(run.glob(".step-*.writing"))
 
 
 def test_killed_at_twenty_random_moments_every_loss_is_the_same_to_the_bit(tmp_path):
@@ -76,12 +76,13 @@ def test_killed_at_twenty_random_moments_every_loss_is_the_same_to_the_bit(tmp_p
     chance = random.Random(7)
     moments = ["starting"] * 3 + ["stepping"] * 8 + ["saving"] * 9
     chance.shuffle(moments)
-    killed = 0
+    killed = cut_short = 0
     for moment in moments:
         process = start(tmp_path, *words, "run_dir=killed", "name=killed", "resume=true")
-        kill_once(tmp_path, process, moment, chance)
+        cut_short += kill_once(tmp_path / "killed", process, moment, chance)
         killed += process.exitcode == -signal.SIGKILL
     assert killed == 20, "the run ended before it could be killed often enough"
+    assert cut_short >= 3, "too few kills fell inside a save"
     last = start(tmp_path, *words, "run_dir=killed", "name=killed", "resume=true")
     last.join()
     never_stopped.join()

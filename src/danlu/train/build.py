@@ -103,6 +103,7 @@ def stepper(run: Run, model: nn.Module) -> Stepper:
         max_norm=cfg.optim.max_norm,
         bad_step=cfg.bad_step,
         spike=cfg.spike,
+        spike_norm=cfg.spike_norm,
     )
     run.metrics = Metrics(
         run.dir,
@@ -118,11 +119,14 @@ def validation(run: Run, kind: str, **options: Any) -> Callable[[nn.Module], dic
     """Return a function that measures the mean loss of `data.valid`, or None if there is none."""
     if not run.cfg.data.valid:
         return None
+    stream = _stream(run, kind, run.cfg.data.valid, 1, False, **options)
+    beginning = stream.state_dict()
 
     @torch.no_grad()
     def measure(model: nn.Module) -> dict[str, float]:
         totals = torch.zeros(2, dtype=torch.float64)
-        for micro_batches in _stream(run, kind, run.cfg.data.valid, 1, False, **options):
+        stream.load_state_dict(beginning)
+        for micro_batches in stream:
             for batch in micro_batches:
                 batch = batch.to(run.device.torch)
                 with run.device.autocast(run.dtype):

@@ -59,8 +59,8 @@ class TrainConfig(Section):
     """Rows a device takes at once; more is faster until memory ends. 0: as many as hold about 8,192 tokens."""
     seed: int = Field(default=42, ge=0)
     """Decides first weights and order of data."""
-    device: Literal["auto", "cpu", "cuda", "npu"] = "auto"
-    """Where to train; auto: the accelerator if there is a usable one."""
+    device: str = "auto"
+    """Where to train: cpu or a kind of accelerator; auto: the accelerator if there is a usable one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the computation (weights stay float32); auto: the fast one that is safe here."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -89,6 +89,8 @@ class TrainConfig(Section):
     """What to do with a step whose loss or gradient is not a number, or a spike."""
     spike: float | None = Field(default=None, gt=1)
     """A loss this many times the running median is a bad step; unset: only NaN and Inf are."""
+    spike_norm: float | None = Field(default=None, gt=1)
+    """A gradient this many times its running mean length is a bad step; unset: only NaN and Inf are."""
     trackers: Words = ()
     """Also report to: tensorboard, wandb, swanlab."""
 

@@ -20,7 +20,7 @@ from danlu.train.config import TrainConfig
 # Keys that change where, how fast or how loudly, but not what is learned.
 OPERATIONAL = {
     "resume", "accept_changes", "run_dir", "out", "name", "save_every", "keep", "eval_every",
-    "trackers", "max_hours", "device", "micro_batch", "parallel", "compile", "recompute", "bad_step", "spike",
+    "trackers", "max_hours", "device", "micro_batch", "parallel", "compile", "recompute", "bad_step", "spike", "spike_norm",
 }  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def find(asked: bool | str, store: Store) -> Path | None:
         return found
     found = store.newest()
     if found is None:
-        say(f"resume: no checkpoint in {store.run_dir} yet: starting from the beginning")
+        say(f"resume: no checkpoint in {store.folder} yet: starting from the beginning")
     return found
 
 

@@ -72,6 +72,8 @@ class Run:
         self._began = time.monotonic()
         self._signal: int | None = None
         self._check_before_work()
+        if world.rank == 0:
+            log.also_to(self.dir / "log.txt")
         self.store = Store(self.dir, keep=cfg.keep)
         self.checkpoint = resume.find(cfg.resume, self.store)
 
@@ -89,6 +91,7 @@ class Run:
         return str(mesh.broadcast(text))
 
     def _check_before_work(self) -> None:
+        self.cfg.parallel.check(self.world.ranks)
         if self.tokenizer.size > self.model_cfg.vocab_size:
             raise UserError(
                 f"model.vocab_size: {self.model_cfg.vocab_size} words, but the tokenizer has {self.tokenizer.size}",
@@ -223,8 +226,6 @@ def open_run(cfg: TrainConfig) -> Iterator[Run]:
         device.seed(cfg.seed)
         run = Run(cfg, device, world)
         run.save_config()
-        if world.rank == 0:
-            log.also_to(run.dir / "log.txt")
         for number in (signal.SIGINT, signal.SIGTERM):
             old[number] = signal.signal(number, run.on_signal)
         say(f"{run.name}: {model_config.describe(run.model_cfg)}; {device.name}, {str(run.dtype)[6:]}; {run.dir}")
