@@ -1,7 +1,7 @@
 """What every test shares: what the marks need, and when a skipped test is a failed one.
 
-A test whose mark asks for something this machine lacks is skipped, and says what would bring it. In CI (`CI` is
-set) whatever `run_all.sh test` can set up must be there: only what `MAY_BE_MISSING` lists is excused.
+A test whose mark asks for something this machine lacks is skipped, and says what would bring it. In CI (`CI`
+is set) whatever `run_all.sh test` can set up must be there: only `MAY_BE_MISSING` is excused.
 """
 
 from __future__ import annotations
