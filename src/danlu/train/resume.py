@@ -61,7 +61,7 @@ def random_state(device: Device) -> dict[str, Any]:
     version, words, gauss_next = random.getstate()
     return {
         "python": [version, list(words), gauss_next],
-        "numpy": [kind, keys.tolist(), int(position), int(has_gauss), float(gauss)],
+        "numpy": [kind, np.asarray(keys).tolist(), int(position), int(has_gauss), float(gauss)],
         "torch": _text(torch.get_rng_state()),
         "device": _text(device.rng_state()),
         "kind": device.kind,
