@@ -1,7 +1,7 @@
 """Side-by-side measurements. Every figure we publish has its command here; RESULTS.md holds them.
 
     python -m bench.pretrain --peer minimind=PATH    real tokens per second, and the share of the ceiling
-    python -m bench.moe                              a mixture's step against the dense one of equal active size
+    python -m bench.moe                              a mixture's step against the dense one's
     python -m bench.memory                           peak memory of a step with a large vocabulary
     python -m bench.startup                          --help, and from the command to the first step
 

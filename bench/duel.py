@@ -25,7 +25,9 @@ class Side:
     rounds: list[dict[str, float]] = field(default_factory=list)
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.about = self._answer()
 
     def round(self) -> None:

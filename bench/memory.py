@@ -33,7 +33,9 @@ def danlu_step(dtype: torch.dtype) -> None:
     from bench.ours import Trainee
 
     trainee = Trainee(config(), dtype=dtype, compiled=False)
-    trainee.step([torch.randint(3, WORDS, (LENGTH,)).numpy() for _ in range(ROWS)], row=LENGTH, micro_batch=ROWS)
+    trainee.step(
+        [torch.randint(3, WORDS, (LENGTH,)).numpy() for _ in range(ROWS)], row=LENGTH, micro_batch=ROWS
+    )
 
 
 def transformers_step(dtype: torch.dtype) -> None:
@@ -59,7 +61,9 @@ SIDES = {"danlu": danlu_step, "transformers": transformers_step}
 def peak(side: str, dtype: str) -> float:
     """Return the peak memory in GiB of one side's step, run in a child."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.memory", "--side", side, "--dtype", dtype], capture_output=True, text=True
+        [sys.executable, "-m", "bench.memory", "--side", side, "--dtype", dtype],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -67,7 +71,9 @@ def peak(side: str, dtype: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--side", choices=SIDES)
     parser.add_argument("--dtype", default=str(api.current().default_dtype())[6:])
     parser.add_argument("--json", action="store_true")
@@ -78,11 +84,15 @@ def main() -> None:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
         return
     peaks = {side: round(peak(side, args.dtype), 2) for side in SIDES}
-    result = {"dtype": args.dtype, "peak_gib": peaks, "ratio": round(peaks["danlu"] / peaks["transformers"], 3)}
+    result = {
+        "dtype": args.dtype,
+        "peak_gib": peaks,
+        "ratio": round(peaks["danlu"] / peaks["transformers"], 3),
+    }
     if args.json:
         print(json.dumps(result))
     else:
-        print(f"peak memory of a step ({args.dtype}): {peaks} GiB; ours is {result['ratio']:.2f} of transformers'")
+        print(f"peak of a step ({args.dtype}): {peaks} GiB; ours is {result['ratio']:.2f} of transformers'")
 
 
 if __name__ == "__main__":

@@ -24,13 +24,17 @@ from danlu.train.stepper import Stepper
 class Trainee:
     """A model that takes steps on rows of random tokens."""
 
-    def __init__(self, section: dict[str, Any], dtype: torch.dtype | None = None, compiled: bool = True) -> None:
+    def __init__(
+        self, section: dict[str, Any], dtype: torch.dtype | None = None, compiled: bool = True
+    ) -> None:
         self.device = api.current()
         self.dtype = dtype or self.device.default_dtype()
         self.cfg = config.resolve(section)
         world = mesh.start(self.device)
         model = build.build(self.cfg, self.device.torch, seed=0)
-        model = apply.parallelize(model, mesh.Parallel(), self.device, self.dtype, recompute=False, compile=compiled)
+        model = apply.parallelize(
+            model, mesh.Parallel(), self.device, self.dtype, recompute=False, compile=compiled
+        )
         optim = Optim(lr=5e-4, schedule="constant")
         optimizer = build_optimizer(model, optim, self.device)
         self.stepper = Stepper(
@@ -43,7 +47,9 @@ class Trainee:
         micro_batches: list[Batch] = []
         for start in range(0, len(groups), micro_batch):
             chosen = groups[start : start + micro_batch]
-            micro_batches.append(collate([[rows[i] for i in group] for group in chosen], row, rows=micro_batch))
+            micro_batches.append(
+                collate([[rows[i] for i in group] for group in chosen], row, rows=micro_batch)
+            )
         self.stepper.step(micro_batches, losses.next_token)
         return {"tokens": sum(len(each) for each in rows), "fill": sum(map(len, rows)) / (len(groups) * row)}
 

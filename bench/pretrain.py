@@ -26,7 +26,9 @@ def ceiling() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--peer", help="minimind=PATH of a checkout")
     parser.add_argument("--model", default="26m")
     parser.add_argument("--rounds", type=int, default=5)
@@ -52,7 +54,9 @@ def main() -> None:
     result = {side.name: summary(side) for side in sides}
     result["danlu"]["fill"] = round(ours.rounds[-1]["fill"], 3)
     result["ceiling_gflops"] = round(top / 1e9)
-    result["share_of_ceiling"] = round(result["danlu"]["tokens_per_s"] * ours.about["flops_per_token"] / top, 3)
+    result["share_of_ceiling"] = round(
+        result["danlu"]["tokens_per_s"] * ours.about["flops_per_token"] / top, 3
+    )
     result["faster_than"] = {side.name: compare(ours, side) for side in sides[1:]}
     print(json.dumps(result, indent=None if args.json else 2))
 

@@ -1,6 +1,6 @@
 """How long one waits: `danlu --help`, and from the command to the first step of `tiny`.
 
-    python -m bench.startup --json
+python -m bench.startup --json
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ def first_step_seconds() -> float:
     """Return the time from the command until the first step of `tiny` stands in metrics.jsonl."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = [json.dumps({"text": f"row {i}: the quick brown fox jumps over the lazy dog. " * 8}) for i in range(500)]
+        rows = [
+            json.dumps({"text": f"row {i}: the quick brown fox jumps over the lazy dog. " * 8})
+            for i in range(500)
+        ]
         (folder / "corpus.jsonl").write_text("\n".join(rows))
         began = time.perf_counter()
         process = subprocess.Popen(
@@ -52,13 +55,19 @@ def first_step_seconds() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--times", type=int, default=5)
     args = parser.parse_args()
     first = statistics.median(first_step_seconds() for _ in range(args.times))
     result = {"help_s": round(help_seconds(args.times), 3), "first_step_s": round(first, 2)}
-    print(json.dumps(result) if args.json else f"--help {result['help_s']} s; first step of tiny {result['first_step_s']} s")
+    print(
+        json.dumps(result)
+        if args.json
+        else f"--help {result['help_s']} s; first step of tiny {result['first_step_s']} s"
+    )
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def command(stage: str, settings: tuple[str, ...], json_schema: bool, as_yaml: b
         if field.key != "model":
             _show(field, values.get(field.key))
             continue
-        _show(field, cfg.model if isinstance(cfg.model, str) else cfg.model.get("preset", "the section below"))
+        _show(
+            field, cfg.model if isinstance(cfg.model, str) else cfg.model.get("preset", "the section below")
+        )
         shapes = config.flat(shape, "model.")
         for part in config.fields(ModelConfig, "model."):
             _show(part, shapes.get(part.key))

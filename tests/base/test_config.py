@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
+from pydantic import Field
+
 from danlu.base import config
 from danlu.base.config import Section
 from danlu.base.errors import UserError
-from pydantic import Field
 
 
 class Optim(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from danlu.base import paths
 from danlu.base.errors import UserError
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 import ranks
 from corpus import texts
 from ranks import run_ranks
@@ -20,6 +21,7 @@ SMALL = ["model=tiny", "model.num_hidden_layers=2", "seq_len=64", "batch_tokens=
 def train(folder, *words):
     """Train in this process, on one thread, so that every run adds in the same order."""
     import torch
+
     from danlu.cli import cli
 
     os.chdir(folder)
@@ -37,7 +39,9 @@ def start(folder, *words):
 
 def losses(folder, run):
     lines = [json.loads(line) for line in (Path(folder) / run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1)), "a step is missing or stands twice"
+    assert [line["step"] for line in lines] == list(range(1, len(lines) + 1)), (
+        "a step is missing or stands twice"
+    )
     return [line["loss"] for line in lines]
 
 

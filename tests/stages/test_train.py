@@ -11,11 +11,19 @@ import time
 
 import pytest
 import torch
-from corpus import chats, texts
-from danlu import cli
 from safetensors.torch import load_file
 
-SMALL = ["model=tiny", "model.num_hidden_layers=2", "seq_len=64", "batch_tokens=512", "device=cpu", "dtype=float32"]
+from corpus import chats, texts
+from danlu import cli
+
+SMALL = [
+    "model=tiny",
+    "model.num_hidden_layers=2",
+    "seq_len=64",
+    "batch_tokens=512",
+    "device=cpu",
+    "dtype=float32",
+]
 
 
 def train(*words):
@@ -31,7 +39,9 @@ def fails(*words) -> list[str]:
 
 def stepping(*words) -> subprocess.Popen[str]:
     """Return a run in `run` that has taken its first step."""
-    process = subprocess.Popen([sys.executable, "-m", "danlu", "train", *words], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "danlu", "train", *words], stderr=subprocess.PIPE, text=True
+    )
     while not os.path.exists("run/metrics.jsonl") or not os.path.getsize("run/metrics.jsonl"):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
@@ -79,7 +89,9 @@ def test_from_starts_at_the_finished_weights(folder):
     train("pretrain", *SMALL, "data.train=corpus.jsonl", "steps=2", "optim.lr=1e-2", "run_dir=runs/a")
     train("pretrain", *SMALL, "data.train=corpus.jsonl", "steps=1", "optim.lr=1e-12", "run_dir=runs/b",
           "from=out/pretrain_128", "name=again")  # fmt: skip
-    before, after = (load_file(folder / "out" / name / "model.safetensors") for name in ("pretrain_128", "again"))
+    before, after = (
+        load_file(folder / "out" / name / "model.safetensors") for name in ("pretrain_128", "again")
+    )
     for name in before:
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-9)
     problem, hint = fails("train", "pretrain", "model=26m", "from=out/again", "data.train=corpus.jsonl")
@@ -96,7 +108,9 @@ def test_the_saved_configuration_runs_exactly_again(folder):
 def test_another_architecture_at_the_same_name_is_refused_at_the_start(folder):
     train("pretrain", *SMALL, "data.train=corpus.jsonl", "steps=1", "run_dir=runs/a")
     before = (folder / "out/pretrain_128/model.safetensors").read_bytes()
-    problem, hint = fails("train", "pretrain", *SMALL, "model.num_hidden_layers=1", "data.train=corpus.jsonl", "steps=1")
+    problem, hint = fails(
+        "train", "pretrain", *SMALL, "model.num_hidden_layers=1", "data.train=corpus.jsonl", "steps=1"
+    )
     assert "another architecture" in problem and "name=" in hint
     assert (folder / "out/pretrain_128/model.safetensors").read_bytes() == before
 
@@ -156,7 +170,14 @@ def test_the_time_given_is_kept(folder):
 
 def test_out_of_memory_names_the_key_to_lower(folder):
     texts(folder / "corpus.jsonl", rows=4000)
-    words = ["pretrain", *SMALL, "data.train=corpus.jsonl", "batch_tokens=65536", "micro_batch=1024", "run_dir=run"]
+    words = [
+        "pretrain",
+        *SMALL,
+        "data.train=corpus.jsonl",
+        "batch_tokens=65536",
+        "micro_batch=1024",
+        "run_dir=run",
+    ]
     script = (
         "import resource, sys\n"
         "from danlu import cli\n"

@@ -79,7 +79,10 @@ def parse(text: str, name: str = "<word>") -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
-        raise UserError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}", "check the quoting and the indentation") from None
+        raise UserError(
+            f"{where}: not valid YAML: {getattr(error, 'problem', error)}",
+            "check the quoting and the indentation",
+        ) from None
     finally:
         loader.dispose()
 
@@ -96,7 +99,10 @@ def read(path: Path) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise UserError(f"{path}: holds {type(data).__name__}, not keys and values", "begin with a line like 'steps: 1000'")
+        raise UserError(
+            f"{path}: holds {type(data).__name__}, not keys and values",
+            "begin with a line like 'steps: 1000'",
+        )
     return data
 
 
@@ -155,7 +161,11 @@ def check(kind: type[S], data: dict[str, Any], source: str, words: Sequence[str]
 
 
 def _explain(kind: type[Section], error: Any, source: str, words: Sequence[str]) -> UserError:
-    loc = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "dict[", "list[", "str", "union"))]
+    loc = [
+        str(part)
+        for part in error["loc"]
+        if not str(part).startswith(("function-", "dict[", "list[", "str", "union"))
+    ]
     key = ".".join(loc)
     if any(f"{word.partition('=')[0]}.".startswith(f"{key}.") for word in words):
         source = "the command line"
@@ -164,12 +174,17 @@ def _explain(kind: type[Section], error: Any, source: str, words: Sequence[str])
         known = [field.key for field in fields(kind)]
         beside = [name for name in known if name.rpartition(".")[0] == prefix]
         hint = nearest(key, known)
-        return UserError(f"{source}: {key}: unknown key", hint if hint.startswith("did") else nearest(key, beside or known))
+        return UserError(
+            f"{source}: {key}: unknown key", hint if hint.startswith("did") else nearest(key, beside or known)
+        )
     found = error.get("input")
     if error["type"] == "missing":
         return UserError(f"{source}: {key}: is required and not set", f"{key}=VALUE")
     message = error["msg"].removeprefix("Value error, ")
-    hint = str(error.get("ctx", {}).get("expected", "")) or f"'danlu config' prints every key with its meaning; {key}=VALUE sets this one"
+    hint = (
+        str(error.get("ctx", {}).get("expected", ""))
+        or f"'danlu config' prints every key with its meaning; {key}=VALUE sets this one"
+    )
     shown = "" if isinstance(found, dict) else f" (found {found!r})"
     where = f"{source}: {key}: " if key else f"{source}: "
     problem, _, advice = message.partition("; try: ")
@@ -182,7 +197,7 @@ def _numbers(kind: type[BaseModel], data: Any) -> Any:
         return data
     out = {}
     by_name = {(field.alias or name): field for name, field in kind.model_fields.items()}
-    by_name |= {name: field for name, field in kind.model_fields.items()}
+    by_name |= dict(kind.model_fields)
     for key, value in data.items():
         field = by_name.get(key)
         kinds = _kinds(field.annotation) if field else []
@@ -220,9 +235,16 @@ def fields(kind: type[BaseModel], prefix: str = "") -> Iterator[Key]:
     """Yield every key of a section and of the sections in it, in the order they are written."""
     for name, field in kind.model_fields.items():
         key = prefix + (field.alias or name)
-        inner = next((k for k in _kinds(field.annotation) if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        inner = next(
+            (k for k in _kinds(field.annotation) if isinstance(k, type) and issubclass(k, BaseModel)), None
+        )
         if inner is None:
-            yield Key(key, _type_name(field.annotation), _default(field), " ".join((field.description or "").split()))
+            yield Key(
+                key,
+                _type_name(field.annotation),
+                _default(field),
+                " ".join((field.description or "").split()),
+            )
         else:
             yield from fields(inner, key + ".")
 
@@ -237,7 +259,11 @@ def _type_name(annotation: Any) -> str:
     kinds = _kinds(annotation)
     if len(kinds) > 1:
         return " or ".join("none" if kind is type(None) else _type_name(kind) for kind in kinds)
-    return getattr(annotation, "__name__", str(annotation)) if not typing.get_args(annotation) else str(annotation).replace("typing.", "")
+    return (
+        getattr(annotation, "__name__", str(annotation))
+        if not typing.get_args(annotation)
+        else str(annotation).replace("typing.", "")
+    )
 
 
 def dump(cfg: BaseModel) -> str:

@@ -38,5 +38,11 @@ def main(cfg: Config) -> None:
         batches = build.batches(run, kind="chat", tag_weight=cfg.tag_weight)
         model = build.model(run)
         stepper = build.stepper(run, model)
-        fit(run, stepper, batches, losses.next_token, build.validation(run, kind="chat", tag_weight=cfg.tag_weight))
+        fit(
+            run,
+            stepper,
+            batches,
+            losses.next_token,
+            build.validation(run, kind="chat", tag_weight=cfg.tag_weight),
+        )
         run.finish(stepper.model)

@@ -23,10 +23,12 @@ from danlu.train.stepper import Stepper
 
 # Below this many seconds of estimated work, compiling (half a minute to two) does not repay itself.
 WORTH_COMPILING = 600
-ROWS_OF = 8192  # tokens a device takes at once unless `micro_batch` says otherwise
+ROWS_OF = 4096  # tokens a device takes at once unless `micro_batch` says otherwise
 
 
-def _stream(run: Run, kind: str, files: tuple[str, ...], epochs: int | None, shuffle: bool, **options: Any) -> Stream:
+def _stream(
+    run: Run, kind: str, files: tuple[str, ...], epochs: int | None, shuffle: bool, **options: Any
+) -> Stream:
     cfg = run.cfg
     return open_stream(
         list(files),
@@ -52,7 +54,7 @@ def batches(run: Run, kind: str, **options: Any) -> Stream:
         raise UserError("data.train: is not set", "data.train=FILE.jsonl")
     if run.model_cfg.max_position_embeddings < cfg.seq_len:
         raise UserError(
-            f"seq_len: {cfg.seq_len}, but the model's positions end at {run.model_cfg.max_position_embeddings}",
+            f"seq_len: {cfg.seq_len}, but positions end at {run.model_cfg.max_position_embeddings}",
             "a smaller seq_len, or model.max_position_embeddings=...",
         )
     stream = _stream(run, kind, cfg.data.train, None if cfg.steps else cfg.epochs, True, **options)

@@ -39,7 +39,8 @@ class TrainConfig(Section):
     name: str = ""
     """Name of the finished weights; empty: {weight}_{hidden}, with _moe for a mixture of experts."""
     model: str | dict[str, Any] = ""
-    """A preset (tiny, 26m, 64m, 104m, 1b, each with -moe; minimind...), a YAML file, or a section of keys; empty: that of `from`, else 26m."""
+    """A preset (tiny, 26m, 64m, 104m, 1b, each with -moe; minimind...), a YAML file, or a section of
+    keys; empty: that of `from`, else 26m."""
     from_: str = Field(default="", alias="from")
     """Finished weights to start from; empty: start from random numbers."""
     tokenizer: str = ""
@@ -56,7 +57,7 @@ class TrainConfig(Section):
     batch_tokens: int = Field(default=16384, ge=8)
     """Tokens of one optimiser step over all devices; the result does not depend on how many there are."""
     micro_batch: int = Field(default=0, ge=0)
-    """Rows a device takes at once; more is faster until memory ends. 0: as many as hold about 8,192 tokens."""
+    """Rows a device takes at once; more is faster until memory ends. 0: as many as make 4,096 tokens."""
     seed: int = Field(default=42, ge=0)
     """Decides first weights and order of data."""
     device: str = "auto"
@@ -66,7 +67,7 @@ class TrainConfig(Section):
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile for the blocks; auto: when the run is long enough to repay it."""
     recompute: bool = False
-    """Compute activations again in the backward pass instead of keeping them: less memory, about a third slower."""
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third slower."""
     optim: Optim = Optim()
     parallel: Parallel = Parallel()
     run_dir: str = ""

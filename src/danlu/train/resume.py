@@ -20,7 +20,8 @@ from danlu.train.config import TrainConfig
 # Keys that change where, how fast or how loudly, but not what is learned.
 OPERATIONAL = {
     "resume", "accept_changes", "run_dir", "out", "name", "save_every", "keep", "eval_every",
-    "trackers", "max_hours", "device", "micro_batch", "parallel", "compile", "recompute", "bad_step", "spike", "spike_norm",
+    "trackers", "max_hours", "device", "micro_batch", "parallel", "compile", "recompute", "bad_step",
+    "spike", "spike_norm",
 }  # fmt: skip
 
 
@@ -31,10 +32,15 @@ def find(asked: bool | str, store: Store) -> Path | None:
     if isinstance(asked, str) and asked not in ("true", "True"):
         path = Path(asked)
         if not path.is_dir():
-            raise UserError(f"resume: {asked}: no such folder", "a folder like runs/<name>/<time>/step-000500, or resume=true")
+            raise UserError(
+                f"resume: {asked}: no such folder",
+                "a folder like runs/<name>/<time>/step-000500, or resume=true",
+            )
         found = store.verified(path) if path.name.startswith("step-") else store.newest(path)
         if found is None:
-            raise UserError(f"resume: {asked}: holds no whole checkpoint", "another step-... folder, or resume=true")
+            raise UserError(
+                f"resume: {asked}: holds no whole checkpoint", "another step-... folder, or resume=true"
+            )
         return found
     found = store.newest()
     if found is None:
@@ -52,7 +58,9 @@ def compare(old: dict[str, Any], new: TrainConfig, accept: bool) -> None:
             say(f"changed since the stop: {key}: {before.get(key)!r} -> {after.get(key)!r}")
     if serious and not accept:
         words = ", ".join(f"{key} {before.get(key)!r} -> {after.get(key)!r}" for key in serious)
-        raise UserError(f"resume: the stopped run had other settings: {words}", "the old values, or accept_changes=true")
+        raise UserError(
+            f"resume: the stopped run had other settings: {words}", "the old values, or accept_changes=true"
+        )
 
 
 def random_state(device: Device) -> dict[str, Any]:

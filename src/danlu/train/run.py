@@ -14,9 +14,7 @@ due, and how to save; the ranks agree on each of these, so none waits for anothe
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import platform
 import signal
 import time
 from collections.abc import Iterator
@@ -26,19 +24,16 @@ from typing import Any, Protocol
 
 import torch
 
-from danlu import __version__
 from danlu.base import config, log, paths
 from danlu.base.errors import UserError
 from danlu.base.log import say
-from danlu.checkpoint import gather
 from danlu.checkpoint.store import Store
 from danlu.device import api
 from danlu.model import config as model_config
-from danlu.model import weights
 from danlu.model.families import to_hf
 from danlu.parallel import mesh
 from danlu.tokenizer.tokenizer import Tokenizer
-from danlu.train import resume
+from danlu.train import finished, resume
 from danlu.train.config import TrainConfig
 from danlu.train.metrics import Metrics
 
@@ -61,7 +56,9 @@ class Run:
         device.check(self.dtype)
         self.model_cfg = model_config.resolve(cfg.model or cfg.from_ or "26m")
         self.tokenizer = Tokenizer.load(cfg.tokenizer or cfg.from_ or "starter")
-        self.name = cfg.name or f"{cfg.weight}_{self.model_cfg.hidden_size}" + ("_moe" if self.model_cfg.moe else "")
+        self.name = cfg.name or f"{cfg.weight}_{self.model_cfg.hidden_size}" + (
+            "_moe" if self.model_cfg.moe else ""
+        )
         self.dir = Path(self._agreed(self._choose_dir()))
         self.step = 0
         self.total_steps = cfg.steps or 0
@@ -94,27 +91,33 @@ class Run:
         self.cfg.parallel.check(self.world.ranks)
         if self.tokenizer.size > self.model_cfg.vocab_size:
             raise UserError(
-                f"model.vocab_size: {self.model_cfg.vocab_size} words, but the tokenizer has {self.tokenizer.size}",
+                f"model.vocab_size: {self.model_cfg.vocab_size}, but the tokenizer has {self.tokenizer.size}",
                 f"model.vocab_size={-(-self.tokenizer.size // 64) * 64}, or another tokenizer=",
             )
         if self.cfg.from_ and self.cfg.model and not self._same_shape(Path(self.cfg.from_)):
             theirs = model_config.describe(model_config.resolve(self.cfg.from_))
-            raise UserError(f"from: {self.cfg.from_} holds another model than model= says: {theirs}", "leave model= away")
-        finished = Path(self.cfg.out) / self.name
-        if (finished / "config.json").exists() and not self._same_shape(finished):
             raise UserError(
-                f"{finished}: holds weights of another architecture",
+                f"from: {self.cfg.from_} holds another model than model= says: {theirs}", "leave model= away"
+            )
+        there = Path(self.cfg.out) / self.name
+        if (there / "config.json").exists() and not self._same_shape(there):
+            raise UserError(
+                f"{there}: holds weights of another architecture",
                 f"name={self.name}_2 (or any other name), or move the old ones away",
             )
         if (self.dir / "latest").exists() and not self.cfg.resume:
-            raise UserError(f"run_dir: {self.dir} already holds a run", "resume=true to go on with it, or another run_dir")
+            raise UserError(
+                f"run_dir: {self.dir} already holds a run", "resume=true to go on with it, or another run_dir"
+            )
 
     def _same_shape(self, folder: Path) -> bool:
         return to_hf(model_config.read_hf(folder)) == to_hf(self.model_cfg)
 
     def save_config(self) -> None:
         """Write the configuration that runs, the model spelt out, where it can be run again."""
-        resolved = self.cfg.model_copy(update={"model": self.model_cfg.model_dump(mode="json"), "run_dir": str(self.dir)})
+        resolved = self.cfg.model_copy(
+            update={"model": self.model_cfg.model_dump(mode="json"), "run_dir": str(self.dir)}
+        )
         self.resolved = resolved
         if self.world.rank == 0:
             self.dir.mkdir(parents=True, exist_ok=True)
@@ -129,7 +132,9 @@ class Run:
         if self._signal is not None:
             os._exit(128 + number)
         self._signal = number
-        log.say(f"{signal.Signals(number).name}: saving after this step, then leaving; once more leaves at once")
+        log.say(
+            f"{signal.Signals(number).name}: saving after this step, then leaving; once more leaves at once"
+        )
 
     def should_stop(self) -> bool:
         """Return whether any rank was asked to stop, or the time given is over."""
@@ -182,38 +187,10 @@ class Run:
         """Wait for the last checkpoint; if training is complete, put the finished weights into `out`."""
         self.store.wait()
         if self.stopped_early:
-            say(f"stopped at step {self.step} of {self.total_steps}; go on with resume=true run_dir={self.dir}")
+            where = f"resume=true run_dir={self.dir}"
+            say(f"stopped at step {self.step} of {self.total_steps}; go on with {where}")
             return
-        state = gather.full_state(model)
-        if self.world.rank == 0:
-            folder = Path(self.cfg.out) / self.name
-            paths.need_space(folder, sum(tensor.nbytes for tensor in state.values()))
-            with paths.whole_folder(folder) as aside:
-                weights.save(state, self.model_cfg, aside)
-                self.tokenizer.save(aside)
-                (aside / "run.json").write_text(json.dumps(self._provenance(), ensure_ascii=False, indent=2))
-            say(f"finished weights: {folder}")
-        mesh.barrier()
-
-    def _provenance(self) -> dict[str, Any]:
-        parent = Path(self.cfg.from_) / "run.json" if self.cfg.from_ else None
-        return {
-            "stage": self.cfg.stage,
-            "weight": self.cfg.weight,
-            "name": self.name,
-            "run_dir": str(self.dir),
-            "step": self.step,
-            "measured": {key: value for key, value in self.last.items() if key in ("loss", "valid_loss", "tokens")},
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "danlu": __version__,
-            "torch": torch.__version__,
-            "device": f"{self.device.kind} ({self.device.name})",
-            "host": platform.platform(),
-            "ranks": self.world.ranks,
-            "tokenizer": self.tokenizer.fingerprint,
-            "config": self.resolved.model_dump(mode="json", by_alias=True),
-            "from": json.loads(parent.read_text(encoding="utf-8")) if parent and parent.exists() else None,
-        }
+        finished.write(self, model)
 
 
 @contextlib.contextmanager
@@ -228,7 +205,8 @@ def open_run(cfg: TrainConfig) -> Iterator[Run]:
         run.save_config()
         for number in (signal.SIGINT, signal.SIGTERM):
             old[number] = signal.signal(number, run.on_signal)
-        say(f"{run.name}: {model_config.describe(run.model_cfg)}; {device.name}, {str(run.dtype)[6:]}; {run.dir}")
+        shape = model_config.describe(run.model_cfg)
+        say(f"{run.name}: {shape}; {device.name}, {str(run.dtype)[6:]}; {run.dir}")
         try:
             yield run
         except Exception as error:
@@ -247,6 +225,7 @@ def open_run(cfg: TrainConfig) -> Iterator[Run]:
 
 
 def _smaller(cfg: TrainConfig) -> str:
+    rows = cfg.micro_batch or "chosen from seq_len"
     if not cfg.recompute:
-        return f"a smaller micro_batch (now {cfg.micro_batch or 'chosen from seq_len'}; try 1), or recompute=true"
-    return f"a smaller micro_batch (now {cfg.micro_batch or 'chosen from seq_len'}), seq_len (now {cfg.seq_len}) or model"
+        return f"a smaller micro_batch (now {rows}; try 1), or recompute=true"
+    return f"a smaller micro_batch (now {rows}), seq_len (now {cfg.seq_len}) or model"
