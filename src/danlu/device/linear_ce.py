@@ -28,7 +28,7 @@ IGNORE = -100
 """Label of a token that is not supervised."""
 PIECE = 16 << 20
 """Bytes of float32 scores formed at once by rows: about what a processor's cache holds."""
-SLICE = 128 << 20
+SLICE = 48 << 20
 """Bytes of float32 scores formed at once by slices of the vocabulary."""
 KEPT = {"cpu": 256 << 20}
 """Bytes of half-precision gradient that may be kept, by device; elsewhere a gigabyte."""
@@ -105,11 +105,13 @@ def _may_keep(hidden_nC: Tensor, V: int) -> bool:
     return size <= KEPT.get(hidden_nC.device.type, 1 << 30)
 
 
-def _softmax(logits_nV: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (softmax, logsumexp) in float32."""
+def _softmax(logits_nV: Tensor, space_2nV: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return (softmax, logsumexp) in float32, formed in `space_2nV` if given: new memory costs time."""
     if logits_nV.device.type == "cpu":  # where softmax is fast and exp and logsumexp are not
-        wide_nV = logits_nV.float()
-        softmax_nV = torch.softmax(wide_nV, -1)
+        if space_2nV is None:
+            space_2nV = torch.empty(2, *logits_nV.shape)
+        wide_nV, softmax_nV = space_2nV[:, : len(logits_nV)]
+        torch.softmax(wide_nV.copy_(logits_nV), -1, out=softmax_nV)
         return softmax_nV, wide_nV.amax(-1) - softmax_nV.amax(-1).log()
     log_nV = torch.log_softmax(logits_nV, -1, dtype=torch.float32)
     return log_nV.exp(), logits_nV[:, 0].float() - log_nV[:, 0]
@@ -122,10 +124,12 @@ def _by_rows(
     n, V = len(hidden_nC), len(low_VC)
     lse_n, picked_n = hidden_nC.new_empty(2, n, dtype=torch.float32)
     grad_nV = hidden_nC.new_empty(n, V) if with_grad else None
-    for part in _pieces(n, max(1, PIECE // (4 * V))):
+    size = min(max(1, PIECE // (4 * V)), max(n, 1))
+    space_2nV = torch.empty(2, size, V) if hidden_nC.device.type == "cpu" else None
+    for part in _pieces(n, size):
         logits_nV = hidden_nC[part] @ low_VC.t()
         at_n1 = labels_n[part].clamp(min=0).unsqueeze(1)
-        softmax_nV, lse_n[part] = _softmax(logits_nV)
+        softmax_nV, lse_n[part] = _softmax(logits_nV, space_2nV)
         picked_n[part] = logits_nV.gather(1, at_n1).squeeze(1)
         if grad_nV is not None:
             grad_nV[part] = softmax_nV.scatter_add_(1, at_n1, softmax_nV.new_full(at_n1.shape, -1.0))
