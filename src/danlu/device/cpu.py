@@ -66,6 +66,8 @@ class Cpu(Device):
         torch.set_rng_state(state)
 
     def why_no_compile(self) -> str | None:
+        if any(letter.isspace() for letter in torch.__file__):
+            return f"torch lies under a path with a space, which its linker cannot read: {torch.__file__}"
         return host.why_no_cpp()
 
 

@@ -82,10 +82,10 @@ def model(run: Run) -> nn.Module:
 def worth_compiling(run: Run) -> bool:
     """Return whether torch.compile is wanted and will repay itself, saying why not when asked for."""
     reason = run.device.why_no_compile()
-    if run.cfg.compile == "on" and reason:
+    if run.cfg.compile is True and reason:
         say(f"compile: off, {reason}")
     if run.cfg.compile != "auto":
-        return run.cfg.compile == "on" and not reason
+        return run.cfg.compile and not reason
     tokens = run.total_steps * run.cfg.batch_tokens / run.world.ranks
     flops = tokens * flops_per_token(run.model_cfg, run.mean_context)
     return not reason and flops / run.device.matmul_ceiling(run.dtype) > WORTH_COMPILING

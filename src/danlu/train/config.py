@@ -64,8 +64,8 @@ class TrainConfig(Section):
     """Where to train: cpu or a kind of accelerator; auto: the accelerator if there is a usable one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the computation (weights stay float32); auto: the fast one that is safe here."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile for the blocks; auto: when the run is long enough to repay it."""
+    compile: bool | Literal["auto"] = "auto"
+    """torch.compile for the blocks: on, off, or auto: when the run is long enough to repay it."""
     recompute: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third slower."""
     optim: Optim = Optim()
