@@ -17,6 +17,7 @@ import sys
 
 import torch
 
+from danlu.data.batch import collate
 from danlu.device import api
 
 WORDS = 151_936
@@ -32,10 +33,9 @@ def config() -> dict[str, object]:
 def danlu_step(dtype: torch.dtype) -> None:
     from bench.ours import Trainee
 
-    trainee = Trainee(config(), dtype=dtype, compiled=False)
-    trainee.step(
-        [torch.randint(3, WORDS, (LENGTH,)).numpy() for _ in range(ROWS)], row=LENGTH, micro_batch=ROWS
-    )
+    trainee = Trainee(config(), dtype, compiled=False)
+    rows = [[torch.randint(3, WORDS, (LENGTH,)).numpy()] for _ in range(ROWS)]
+    trainee.step([collate(rows, LENGTH)])
 
 
 def transformers_step(dtype: torch.dtype) -> None:

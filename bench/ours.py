@@ -11,47 +11,55 @@ import torch
 
 from bench.corpus import samples
 from bench.duel import serve_rounds
-from danlu.data.batch import Batch, collate
-from danlu.data.packing import best_fit
+from danlu.data.batch import Batch
+from danlu.data.encoded import Encoded
+from danlu.data.stream import Stream
 from danlu.device import api
 from danlu.model import build, config, size
+from danlu.model.config import ModelConfig
 from danlu.parallel import apply, mesh
 from danlu.train import losses
 from danlu.train.optim import Optim, Schedule, build_optimizer
 from danlu.train.stepper import Stepper
 
 
+def stream(model: ModelConfig, row: int, micro_batch: int, batch_tokens: int) -> Stream:
+    """Return the engine's own stream over the corpus: packed, shuffled, without end."""
+    rows = samples(8192, model.vocab_size)
+    lengths = np.array([len(each) - 1 for each in rows], np.int32)  # the last token is only ever learned
+    ends = np.cumsum([len(each) for each in rows])
+    encoded = Encoded(
+        tokens=np.concatenate(rows).astype(np.int32),
+        starts=ends - lengths - 1,
+        lengths=lengths,
+        rows=np.arange(len(rows)),
+    )
+    return Stream(encoded, seq_len=row, rows_per_step=batch_tokens // row, micro_batch=micro_batch)
+
+
 class Trainee:
-    """A model that takes steps on rows of random tokens."""
+    """A model that takes optimiser steps."""
 
     def __init__(
         self, section: dict[str, Any], dtype: torch.dtype | None = None, compiled: bool = True
     ) -> None:
-        self.device = api.current()
-        self.dtype = dtype or self.device.default_dtype()
+        device = api.current()
+        self.dtype = dtype or device.default_dtype()
         self.cfg = config.resolve(section)
-        world = mesh.start(self.device)
-        model = build.build(self.cfg, self.device.torch, seed=0)
-        model = apply.parallelize(
-            model, mesh.Parallel(), self.device, self.dtype, recompute=False, compile=compiled
+        model = build.build(self.cfg, device.torch, seed=0)
+        self.model = apply.parallelize(
+            model, mesh.Parallel(), device, self.dtype, recompute=False, compile=compiled
         )
         optim = Optim(lr=5e-4, schedule="constant")
-        optimizer = build_optimizer(model, optim, self.device)
-        self.stepper = Stepper(
-            model, optimizer, Schedule(optimizer, optim, 10_000), self.device, self.dtype, world, max_norm=1.0
-        )
+        optimizer = build_optimizer(self.model, optim, device)
+        schedule = Schedule(optimizer, optim, 10_000)
+        self.stepper = Stepper(self.model, optimizer, schedule, device, self.dtype, mesh.start(device))
 
-    def step(self, rows: list[np.ndarray], row: int, micro_batch: int) -> dict[str, float]:
-        """Pack the samples into rows of `row` tokens and take one optimiser step on all of them."""
-        groups = best_fit([len(each) for each in rows], row)
-        micro_batches: list[Batch] = []
-        for start in range(0, len(groups), micro_batch):
-            chosen = groups[start : start + micro_batch]
-            micro_batches.append(
-                collate([[rows[i] for i in group] for group in chosen], row, rows=micro_batch)
-            )
-        self.stepper.step(micro_batches, losses.next_token)
-        return {"tokens": sum(len(each) for each in rows), "fill": sum(map(len, rows)) / (len(groups) * row)}
+    def step(self, micro_batches: list[Batch]) -> dict[str, float]:
+        """Take one step; return how many real tokens it learned from, and their share of all places."""
+        places = sum(batch.tokens_BT.numel() for batch in micro_batches)
+        tokens = self.stepper.step(micro_batches, losses.next_token)["tokens"]
+        return {"tokens": tokens, "fill": tokens / places}
 
 
 def main() -> None:
@@ -61,24 +69,15 @@ def main() -> None:
     parser.add_argument("--dtype")
     parser.add_argument("--row", type=int, default=512)
     parser.add_argument("--micro-batch", type=int, default=8)
-    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--batch-tokens", type=int, default=16384)
     parser.add_argument("--eager", action="store_true")
     args = parser.parse_args()
     dtype = getattr(torch, args.dtype) if args.dtype else None
-    section = config.preset(args.model) | json.loads(args.set)
-    trainee = Trainee(section, dtype, compiled=not args.eager)
-    rows = samples(4096, trainee.cfg.vocab_size)
-    place = 0
-
-    def work() -> dict[str, float]:
-        nonlocal place
-        chosen = rows[place : place + args.samples]
-        place = (place + args.samples) % (len(rows) - args.samples)
-        return trainee.step(chosen, args.row, args.micro_batch)
-
-    mean_context = float(np.mean([len(row) for row in rows])) / 2
+    trainee = Trainee(config.preset(args.model) | json.loads(args.set), dtype, compiled=not args.eager)
+    batches = stream(trainee.cfg, args.row, args.micro_batch, args.batch_tokens)
+    mean_context = float(batches.samples.lengths.mean()) / 2
     serve_rounds(
-        work,
+        lambda: trainee.step(next(batches)),
         parameters=size.count(trainee.cfg),
         dtype=str(trainee.dtype)[6:],
         flops_per_token=size.flops_per_token(trainee.cfg, mean_context),
