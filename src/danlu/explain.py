@@ -36,14 +36,12 @@ def command(stage: str, settings: tuple[str, ...], json_schema: bool, as_yaml: b
     from danlu.model.config import ModelConfig, resolve
 
     values = config.flat(cfg.model_dump(mode="json", by_alias=True))
-    shape = resolve(cfg.model or cfg.from_ or "26m").model_dump(mode="json")
+    shape = resolve(cfg.model_or_default()).model_dump(mode="json")
     for field in config.fields(kind):
         if field.key != "model":
             _show(field, values.get(field.key))
             continue
-        _show(
-            field, cfg.model if isinstance(cfg.model, str) else cfg.model.get("preset", "the section below")
-        )
+        _show(field, cfg.model or cfg.model_or_default())
         shapes = config.flat(shape, "model.")
         for part in config.fields(ModelConfig, "model."):
             _show(part, shapes.get(part.key))

@@ -28,7 +28,12 @@ WORD_EVERY = 10.0  # seconds between lines where there is no terminal
 @click.argument("url")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait; 0 asks once.")
 def command(url: str, timeout: float) -> None:
-    """Wait until the server at URL answers; exit 0 when it does, 1 when it does not."""
+    """Wait until the server at URL answers; exit 0 when it does, 1 when it does not.
+
+    \b
+    danlu health http://localhost:8000/health               up to a minute
+    danlu health http://localhost:8000/health --timeout 0   ask once, as a container's health check
+    """
     address = check(url)
     if timeout < 0:
         raise UserError(f"--timeout: {timeout:g}: less than nothing", "--timeout 60, in seconds; 0 asks once")

@@ -26,7 +26,14 @@ WIDTH = 22  # of the left column
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines to read.")
 def command(as_json: bool) -> None:
-    """Print host, device, versions and features."""
+    """Print host, device, versions and features.
+
+    It answers on any host, also where torch cannot be imported, and says what stands in the way.
+
+    \b
+    danlu info            to read
+    danlu info --json     to attach to a report
+    """
     known: dict[str, Any] = {
         "danlu": __version__,
         "host": about_host(),

@@ -20,6 +20,7 @@ class Config(TrainConfig):
     """Next-token prediction on plain text."""
 
     stage: Literal["pretrain"] = "pretrain"
+    """Which stage this file configures."""
     weight: str = "pretrain"
     """First part of the finished weights' name."""
 

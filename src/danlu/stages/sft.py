@@ -27,6 +27,7 @@ class Config(TrainConfig):
     """Learn the assistant's turns of chats."""
 
     stage: Literal["sft"] = "sft"
+    """Which stage this file configures."""
     weight: str = "full_sft"
     """First part of the finished weights' name."""
     tag_weight: float = Field(default=1.0, gt=0)

@@ -95,6 +95,13 @@ class TrainConfig(Section):
     trackers: Words = ()
     """Also report to: tensorboard, wandb, swanlab."""
 
+    def model_or_default(self) -> str | dict[str, Any]:
+        """Return `model`; where it names none, or only changes keys, that of `from`, else 26m."""
+        usual = self.from_ or "26m"
+        if isinstance(self.model, dict) and not {"preset", "vocab_size"} & self.model.keys():
+            return {"preset": usual, **self.model}
+        return self.model or usual
+
     @model_validator(mode="after")
     def _rows_fit(self) -> TrainConfig:
         if self.batch_tokens < self.seq_len:

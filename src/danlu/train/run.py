@@ -54,7 +54,7 @@ class Run:
         self.world = world
         self.dtype = device.default_dtype() if cfg.dtype == "auto" else getattr(torch, cfg.dtype)
         device.check(self.dtype)
-        self.model_cfg = model_config.resolve(cfg.model or cfg.from_ or "26m")
+        self.model_cfg = model_config.resolve(cfg.model_or_default())
         self.tokenizer = Tokenizer.load(cfg.tokenizer or cfg.from_ or "starter")
         self.name = cfg.name or f"{cfg.weight}_{self.model_cfg.hidden_size}" + (
             "_moe" if self.model_cfg.moe else ""
