@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from danlu.device import grouped, linear_ce, ops, varlen
+from danlu.device import grouped, linear_ce, ops, plain, varlen
 
 BOUNDS = [0, 1, 50, 300, 331, 460, 599, 600]  # samples of 1 to 250 tokens over two rows of 300
 B, T = 2, 300
@@ -48,7 +48,7 @@ def with_gradients(out, inputs):
 def test_attention_stays_inside_samples(dtype, limit, how):
     inputs = projections(dtype)
     layout = ops.Layout(torch.tensor(BOUNDS, dtype=torch.int32), 269)
-    attend = ops.attention if how == "packed" else ops._attention
+    attend = ops.attention if how == "packed" else plain.attention
     found = with_gradients(attend(*inputs, layout, 0.2), inputs)
     wanted = with_gradients(by_definition(*inputs, visible(BOUNDS), 0.2).to(dtype), inputs)
     for ours, other in zip(found, wanted):

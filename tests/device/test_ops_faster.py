@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from danlu.device import api, ops
+from danlu.device import api, faster, ops
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def table(monkeypatch):
     table = {}
     device = api.choose("cpu")
     monkeypatch.setattr(type(device), "ops", table)
-    monkeypatch.setattr(ops, "_probed", {})
+    monkeypatch.setattr(faster, "_probed", {})
     return table
 
 
@@ -67,5 +67,5 @@ def test_one_that_does_not_know_the_arguments_leaves_them_to_the_plain_one(table
     "name", ["rms_norm", "swiglu", "rotary", "attention", "grouped_matmul", "cross_entropy"]
 )
 def test_every_operation_can_be_tried(table, name):
-    plain, arguments = ops._examples(torch.device("cpu"))[name]
-    assert ops._try(name, plain, torch.device("cpu"))
+    plain, arguments = faster._examples(torch.device("cpu"))[name]
+    assert faster._try(name, plain, torch.device("cpu"))

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from danlu.device import ops
-from danlu.model.config import ModelConfig
 from danlu.model.norm import RmsNorm
+from danlu.model.shape import ModelConfig
 
 
 class Attention(nn.Module):

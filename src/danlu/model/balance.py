@@ -19,8 +19,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from danlu.model.config import MoE
 from danlu.model.moe import Routing
+from danlu.model.shape import MoE
 
 
 def balance_loss(moe: MoE, routing: Routing, samples_N: Tensor, S: int) -> Tensor:

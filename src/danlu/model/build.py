@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from danlu.device import ops
-from danlu.model.config import ModelConfig
 from danlu.model.decoder import Decoder
 from danlu.model.norm import LayerNorm, RmsNorm
+from danlu.model.shape import ModelConfig
 
 PIECE = 1 << 24
 """Random numbers drawn at once."""

@@ -15,6 +15,7 @@ S samples, D rotated width.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
 import torch
@@ -24,10 +25,10 @@ from torch import Tensor, nn
 from danlu.device import ops
 from danlu.model import balance, rope
 from danlu.model.attention import Attention
-from danlu.model.config import ModelConfig
 from danlu.model.mlp import Mlp
 from danlu.model.moe import MoeMlp, Routing
 from danlu.model.norm import NORMS
+from danlu.model.shape import ModelConfig
 
 
 class Output(NamedTuple):
@@ -103,9 +104,11 @@ class Decoder(nn.Module):
         if self.compiled and layout.bounds is not None:
             torch._dynamo.maybe_mark_dynamic(layout.bounds, 0)
         turn = self._turn(positions_BT)
-        x_BTC = in_working_dtype(F.embedding(tokens_BT, self.model.embed_tokens.weight))
+        x_BTC = in_working_dtype(self.model.embed_tokens(tokens_BT))
         routings = []
-        with torch.compiler.set_stance("force_eager" if self.compiled and cache is not None else "default"):
+        # A cache grows with every call; compiling for each of its shapes would cost more than it saves.
+        eagerly = self.compiled and cache is not None
+        with torch.compiler.set_stance("force_eager") if eagerly else contextlib.nullcontext():
             for block in self.model.layers:
                 x_BTC, routing = block(x_BTC, turn, layout, cache)
                 if routing is not None:

@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from danlu.device import ops
-from danlu.model.config import ModelConfig, MoE
 from danlu.model.mlp import ACTIVATIONS, Mlp, gated
+from danlu.model.shape import ModelConfig, MoE
 
 
 class Routing(NamedTuple):

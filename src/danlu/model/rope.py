@@ -21,7 +21,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from danlu.model.config import ModelConfig, RopeScaling
+from danlu.model.shape import ModelConfig, RopeScaling
 
 LENGTH_DECIDES = ("dynamic", "longrope")
 """Kinds whose frequencies depend on how long the text is."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from danlu.model.config import ModelConfig
+    from danlu.model.shape import ModelConfig
 
 
 def count(cfg: ModelConfig) -> int:

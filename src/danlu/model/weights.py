@@ -22,9 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from danlu.base.errors import UserError
-from danlu.model.config import ModelConfig, read_hf
+from danlu.model.config import read_hf
 from danlu.model.families import choose, to_hf
 from danlu.model.families.family import Family, Part
+from danlu.model.shape import ModelConfig
 
 INDEX = "model.safetensors.index.json"
 

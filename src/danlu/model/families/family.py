@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from danlu.model.config import ModelConfig, RopeScaling
+from danlu.model.shape import ModelConfig, RopeScaling
 
 ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
 FROM_HF = {name: ours for ours, name in ACTIVATIONS.items()} | {"swish": "silu"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.config import ModelConfig
 from danlu.model.families.family import Family, Reason, shape_from_hf, shape_to_hf, unlike_llama
+from danlu.model.shape import ModelConfig
 
 
 def why_not(cfg: ModelConfig) -> list[Reason]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.config import ModelConfig
 from danlu.model.families.family import (
     PARTIAL,
     PARTIAL_REMEDY,
@@ -21,6 +20,7 @@ from danlu.model.families.family import (
     shape_to_hf,
     unlike_llama,
 )
+from danlu.model.shape import ModelConfig
 
 
 def why_not(cfg: ModelConfig) -> list[Reason]:

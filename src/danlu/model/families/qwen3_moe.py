@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.config import ModelConfig
 from danlu.model.families import qwen3
 from danlu.model.families.family import Family, Reason, moe_from_hf, moe_to_hf
+from danlu.model.shape import ModelConfig
 
 
 def why_not(cfg: ModelConfig) -> list[Reason]:

@@ -1,0 +1,193 @@
+"""What a decoder is: its keys, each a Hugging Face name where there is one, checked together."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from danlu.base.config import Section
+
+
+class RopeScaling(Section):
+    """Stretching rotary positions beyond the trained length, by one of the published ways."""
+
+    rope_type: Literal["linear", "dynamic", "yarn", "llama3", "longrope"]
+    """Position interpolation, dynamic NTK, YaRN, Llama 3.1's or LongRoPE."""
+    factor: float | None = Field(default=None, gt=0)
+    """How many times longer; unset (yarn, longrope): max_position_embeddings over the original."""
+    original_max_position_embeddings: int | None = Field(default=None, ge=1)
+    """Length the model was first trained on (yarn, llama3, longrope)."""
+    attention_factor: float | None = None
+    """Multiplies the rotary tables; unset: the paper's formula (yarn, longrope)."""
+    beta_fast: float | None = None
+    """Rotations over the original length above which a dimension is left alone (yarn; 32)."""
+    beta_slow: float | None = None
+    """Rotations below which it is fully interpolated (yarn; 1)."""
+    mscale: float | None = None
+    """Numerator's slope of the attention factor (yarn of DeepSeek)."""
+    mscale_all_dim: float | None = None
+    """Its denominator's slope (yarn of DeepSeek)."""
+    truncate: bool | None = None
+    """Round the borders of the ramp to whole dimensions (yarn; true)."""
+    low_freq_factor: float | None = None
+    """Wavelengths over original / this are divided by `factor` (llama3)."""
+    high_freq_factor: float | None = None
+    """Wavelengths under original / this are left alone (llama3)."""
+    short_factor: tuple[float, ...] | None = None
+    """Divisor of each frequency up to the original length (longrope)."""
+    long_factor: tuple[float, ...] | None = None
+    """Divisor of each frequency beyond it (longrope)."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> RopeScaling:
+        for key in NEEDED[self.rope_type]:
+            if getattr(self, key) is None:
+                raise ValueError(
+                    f"{key}: is required by rope_type {self.rope_type}; try: rope_scaling.{key}=VALUE"
+                )
+        return self
+
+
+NEEDED = {
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("original_max_position_embeddings",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+    "longrope": ("short_factor", "long_factor", "original_max_position_embeddings"),
+}
+
+
+class MoE(Section):
+    """A mixture of experts in place of the MLP."""
+
+    num_experts: int = Field(ge=2)
+    """Experts a router chooses among."""
+    num_experts_per_tok: int = Field(ge=1)
+    """Experts that each token goes to."""
+    moe_intermediate_size: int = Field(ge=1)
+    """Width of one expert."""
+    router: Literal["softmax", "sigmoid"] = "softmax"
+    """How scores become probabilities: among all experts, or each by itself (DeepSeek-V3)."""
+    norm_topk_prob: bool = True
+    """Let the chosen experts' shares add up to one."""
+    routed_scaling_factor: float = 1.0
+    """Multiplies what the routed experts answer (sigmoid routers)."""
+    num_shared_experts: int = Field(default=0, ge=0)
+    """Experts every token goes to besides."""
+    shared_intermediate_size: int = Field(default=0, ge=0)
+    """Width of the shared experts together; 0: num_shared_experts times the routed width."""
+    shared_gated: bool = False
+    """Weigh the shared experts' answer by a sigmoid gate (Qwen2-MoE)."""
+    first_dense_layers: int = Field(default=0, ge=0)
+    """Leading layers that keep a plain MLP."""
+    balance: Literal["sequence", "token", "bias", "none"] = "sequence"
+    """What keeps experts busy alike: a loss per sample or micro-batch, a bias on the choice, or nothing."""
+    balance_coef: float = Field(default=0.01, ge=0)
+    """Weight of the balance loss: a perfectly balanced layer contributes exactly this."""
+    bias_update_speed: float = Field(default=0.001, ge=0)
+    """Step of the bias after each optimiser step (balance=bias)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MoE:
+        if self.num_experts_per_tok > self.num_experts:
+            raise ValueError(
+                f"num_experts_per_tok: {self.num_experts_per_tok} of {self.num_experts} experts"
+                f"; try: moe.num_experts_per_tok={self.num_experts} or less"
+            )
+        if self.balance == "bias" and self.router != "sigmoid":
+            raise ValueError(
+                "balance: a bias needs a sigmoid router; try: moe.router=sigmoid, or moe.balance=sequence"
+            )
+        return self
+
+    @property
+    def shared_width(self) -> int:
+        """Width of the shared experts together."""
+        return self.shared_intermediate_size or self.num_shared_experts * self.moe_intermediate_size
+
+
+class ModelConfig(Section):
+    """One decoder."""
+
+    vocab_size: int = Field(ge=1)
+    """Words the model knows; at least the tokenizer's."""
+    hidden_size: int = Field(ge=1)
+    """Width of the residual stream."""
+    intermediate_size: int = Field(ge=1)
+    """Width of the MLP."""
+    num_hidden_layers: int = Field(ge=1)
+    """Blocks."""
+    num_attention_heads: int = Field(ge=1)
+    """Query heads."""
+    num_key_value_heads: int = Field(ge=1)
+    """Key and value heads, each shared by a group of query heads; unset: as many as query heads."""
+    head_dim: int = Field(ge=2)
+    """Width of a head; unset: hidden_size over num_attention_heads."""
+    max_position_embeddings: int = Field(default=32768, ge=1)
+    """Longest sequence."""
+    rope_theta: float = Field(default=1e6, gt=1)
+    """Base of the rotary wavelengths."""
+    partial_rotary_factor: float = Field(default=1.0, gt=0, le=1)
+    """Part of each head that is rotated."""
+    rope_scaling: RopeScaling | None = None
+    """Reading further than trained; unset: not."""
+    norm: Literal["rms", "layer"] = "rms"
+    """RMSNorm or LayerNorm."""
+    norm_eps: float = Field(default=1e-6, gt=0)
+    """Added to the variance under the root."""
+    qk_norm: bool = False
+    """RMSNorm on each query and key head (Qwen3)."""
+    qkv_bias: bool = False
+    """Biases on queries, keys and values."""
+    output_bias: bool = False
+    """A bias on attention's output."""
+    mlp_bias: bool = False
+    """Biases in the MLP."""
+    activation: Literal["silu", "gelu", "gelu_tanh", "relu"] = "silu"
+    """Nonlinearity of the MLP."""
+    gated: bool = True
+    """Multiply the activation by a second projection (SwiGLU when silu)."""
+    tie_word_embeddings: bool = True
+    """The head is the embedding."""
+    initializer_range: float = Field(default=0.02, gt=0)
+    """Standard deviation of the first weights."""
+    moe: MoE | None = None
+    """A mixture of experts; unset: dense."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        heads, hidden = data.get("num_attention_heads"), data.get("hidden_size")
+        if heads and data.get("num_key_value_heads") is None:
+            data = data | {"num_key_value_heads": heads}
+        if isinstance(heads, int) and isinstance(hidden, int) and heads > 0 and data.get("head_dim") is None:
+            data = data | {"head_dim": hidden // heads}
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_key_value_heads: {self.num_attention_heads} query heads cannot share"
+                f" {self.num_key_value_heads} evenly; try: a divisor of {self.num_attention_heads}"
+            )
+        if self.rotary_dim % 2:
+            raise ValueError(f"head_dim: {self.rotary_dim} rotated dimensions; try: an even number")
+        if self.moe and self.moe.first_dense_layers >= self.num_hidden_layers:
+            raise ValueError(
+                f"moe.first_dense_layers: leaves no layer of {self.num_hidden_layers} to the experts"
+                "; try: a smaller number, or no moe section"
+            )
+        return self
+
+    @property
+    def rotary_dim(self) -> int:
+        """Width of the rotated part of a head."""
+        return int(self.head_dim * self.partial_rotary_factor)
+
+    def is_moe_layer(self, layer: int) -> bool:
+        """Return whether a layer has experts."""
+        return self.moe is not None and layer >= self.moe.first_dense_layers
