@@ -166,6 +166,9 @@ remarks() {
   if [[ -z $(type -P "${CXX:-c++}" g++ clang++) ]]; then
     warn "$(t "no C++ compiler: torch.compile is off, training is slower" "没有 C++ 编译器：torch.compile 关闭，训练较慢")" \
       "Debian, Ubuntu: sudo apt-get install g++; openEuler, Kylin: sudo dnf install gcc-c++; macOS: xcode-select --install"
+  elif [[ $PWD == *[[:space:]]* ]]; then
+    warn "$(t "a space in the clone's path: torch.compile is off, training is slower" "仓库路径含空格：torch.compile 关闭，训练较慢")" \
+      "$(t "its linker splits the path there; move the clone, then set up again" "其链接器会在空格处断开；请移动仓库后重新 setup")"
   elif [[ ${DRY_RUN:-0} != 1 && $(.venv/bin/python -c "$script") == False ]]; then
     warn "$(t "no Python.h: torch.compile is off, training is slower" "没有 Python.h：torch.compile 关闭，训练较慢")" \
       "Debian, Ubuntu: sudo apt-get install python3-dev; openEuler, Kylin: sudo dnf install python3-devel"

@@ -48,7 +48,7 @@ def place(tmp_path_factory):
     matrix = clone / "configs/matrix.yaml"
     pip = f'  pip: "{ensurepip.version()}"'
     matrix.write_text(re.sub(r'(?m)^  pip: ".*"$', pip, matrix.read_text(encoding="utf-8")), encoding="utf-8")
-    said(f"make_venv .venv {sys.executable}", clone, PIP_CONFIG_FILE="/dev/null")
+    said(f"make_venv .venv '{sys.executable}'", clone, PIP_CONFIG_FILE="/dev/null")
     return clone
 
 
@@ -129,14 +129,14 @@ def test_make_venv_keeps_what_works_and_forgets_what_is_half(place, tmp_path):
     half = next((place / ".venv/lib").glob("python3*")) / "site-packages/half-1.0.dist-info"
     half.mkdir()
     (half / "METADATA").write_text("Name: half\nVersion: 1.0\n")
-    said(f"works .venv && make_venv .venv {sys.executable}", place)
+    said(f"works .venv && make_venv .venv '{sys.executable}'", place)
     assert not half.exists() and config.stat().st_ino == before
     assert (place / ".venv/clone").read_text().strip() == str(place)
 
 
 def test_make_venv_says_when_python_has_no_venv_module(tmp_path):
     python = tmp_path / "python3"
-    python.write_text(f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1 ;; esac\nexec {sys.executable} "$@"\n')
+    python.write_text(f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1 ;; esac\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     done = bash(f"make_venv .venv {python}", small_clone(tmp_path / "clone"))
     assert done.returncode == 1
@@ -144,7 +144,7 @@ def test_make_venv_says_when_python_has_no_venv_module(tmp_path):
 
 
 def test_origin_sees_through_environments(place):
-    assert said("origin .venv/bin/python", place) == said(f"origin {sys.executable}")
+    assert said("origin .venv/bin/python", place) == said(f"origin '{sys.executable}'")
 
 
 def test_write_constraints_pins_everything_with_torch_as_installed(place, tmp_path):
@@ -193,6 +193,12 @@ def test_the_plan_for_a_bare_host(bare):
     assert "no C++ compiler: torch.compile is off" in done.stderr
     assert done.stderr.count("no C++ compiler") == 1
     assert "no C++ compiler" not in bare(python3=python("3.12"), **{"c++": "exit 0"}).stderr
+
+
+def test_a_path_with_a_space_is_told_what_it_costs(tmp_path):
+    clone = small_clone(tmp_path / "with space")
+    done = call("bash", "launch/setup.sh", "--dry-run", cwd=clone, CXX="bash", ACCELERATOR="cpu")
+    assert "a space in the clone's path: torch.compile is off" in done.stderr
 
 
 def test_the_first_suitable_python_is_taken(bare):
