@@ -68,7 +68,7 @@ configure_pip() {
     export PIP_INDEX_URL
   fi
   if [[ -n ${OPT[offline]:-} ]]; then
-    export PIP_NO_INDEX=1 PIP_FIND_LINKS="$PWD/wheels ${PIP_FIND_LINKS:-}"
+    export PIP_NO_INDEX=1 PIP_FIND_LINKS="wheels ${PIP_FIND_LINKS:-}" # relative, for pip splits it at spaces
   fi
 }
 

@@ -32,14 +32,14 @@ origin() { "$1" -c 'import sys; print(sys.base_prefix, sys.version_info[:3])'; }
 # works FOLDER: whether the environment there has a Python and a pip that run.
 works() { [[ -x $1/bin/python ]] && "$1/bin/python" -m pip --version >/dev/null 2>&1; }
 
-# pip FOLDER ARGUMENTS...: that environment's pip; quiet where nobody watches.
+# pip FOLDER COMMAND WORDS...: that environment's pip; quiet where nobody watches.
 pip() {
-  local quiet=()
+  local quiet=() hint
   if [[ ! -t 2 ]]; then quiet=(--quiet); fi
   if ! run "$1/bin/python" -m pip "$2" "${quiet[@]}" "${@:3}"; then
-    die "$(t "pip could not $2: ${*:3}" "pip $2 失败：${*:3}")" \
-      "$(t "look at its words above; no network: --offline; in China: --mirror; then the same command again" \
-        "请看上面 pip 的输出；无网络用 --offline；国内用 --mirror；然后重跑同一命令")"
+    hint=$(t "see pip's own words above; in China --mirror, without a network --offline" "请看上面 pip 的输出；国内用 --mirror，无网络用 --offline")
+    if [[ -n ${OPT[offline]:-} ]]; then hint=$(t "put the wheel into wheels/" "把对应的 wheel 放进 wheels/"); fi
+    die "$(t "pip could not $2: ${*:3}" "pip $2 失败：${*:3}")" "$hint; $(t "then the same command again" "然后重跑同一命令")"
   fi
 }
 

@@ -222,6 +222,11 @@ def test_a_host_that_cannot_be_set_up_is_told_why(bare, scripts, says):
     assert done.returncode == 2 and says in done.stderr and "\n  try: " in done.stderr
 
 
+def test_mirror_takes_the_place_of_the_torch_index(bare):
+    assert said("matrix indexes torch_cpu") in bare().stderr
+    assert said("matrix mirrors torch_cpu") in bare("--mirror").stderr
+
+
 def test_systems_differ_in_the_torch_they_get(bare):
     uname = "case $1 in -m) echo {} ;; -r) echo 24.0 ;; *) echo {} ;; esac"
     mac = bare(python3=python("3.12"), uname=uname.format("arm64", "Darwin"))
