@@ -102,9 +102,7 @@ def test_what_a_document_points_at_is_there(path):
 
 
 TEXT = '{"text": "Tea is picked in spring, and the first leaves are the finest. 茶叶春天采摘。"}\n'
-CHAT = (
-    '{"messages": [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "Spring."}]}\n'
-)
+CHAT = '{"messages": [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "Spring."}]}\n'
 SMALL = "steps=2 batch_tokens=512 seq_len=128 device=cpu".split()
 
 
