@@ -68,19 +68,18 @@ def main() -> None:
     parser.add_argument("--set", default="{}", help="JSON of model keys that replace the preset's")
     parser.add_argument("--dtype")
     parser.add_argument("--row", type=int, default=512)
-    parser.add_argument("--micro-batch", type=int, default=8)
+    parser.add_argument("--micro-batch", type=int, default=16)
     parser.add_argument("--batch-tokens", type=int, default=16384)
     parser.add_argument("--eager", action="store_true")
     args = parser.parse_args()
     dtype = getattr(torch, args.dtype) if args.dtype else None
     trainee = Trainee(config.preset(args.model) | json.loads(args.set), dtype, compiled=not args.eager)
     batches = stream(trainee.cfg, args.row, args.micro_batch, args.batch_tokens)
-    mean_context = float(batches.samples.lengths.mean()) / 2
     serve_rounds(
         lambda: trainee.step(next(batches)),
         parameters=size.count(trainee.cfg),
         dtype=str(trainee.dtype)[6:],
-        flops_per_token=size.flops_per_token(trainee.cfg, mean_context),
+        flops_per_token=size.flops_per_token(trainee.cfg, batches.mean_context),
     )
 
 

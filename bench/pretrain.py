@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--model", default="26m")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--row", type=int, default=512)
-    parser.add_argument("--micro-batch", type=int, default=8)
+    parser.add_argument("--micro-batch", type=int, default=16)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     python = [sys.executable, "-m"]

@@ -31,7 +31,7 @@ def cfg(tmp_path, monkeypatch):
         seq_len=32,
         dtype="float32",
         device="cpu",
-        compile="off",
+        compile=False,
         run_dir=str(tmp_path / "run"),
         out=str(tmp_path / "out"),
     )

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.data.ahead import Ahead
@@ -68,6 +70,12 @@ class Stream:
     def epoch(self) -> int:
         """How many times all samples were handed out."""
         return self._cursor.epoch
+
+    @property
+    def mean_context(self) -> float:
+        """How many tokens before it a token sees on average."""
+        lengths = self.samples.lengths.astype(np.float64)
+        return float((lengths**2).sum() / (2 * lengths.sum()))
 
     @property
     def steps_per_epoch(self) -> int:

@@ -23,7 +23,7 @@ from danlu.train.stepper import Stepper
 
 # Below this many seconds of estimated work, compiling (half a minute to two) does not repay itself.
 WORTH_COMPILING = 600
-ROWS_OF = 4096  # tokens a device takes at once unless `micro_batch` says otherwise
+ROWS_OF = 8192  # tokens a device takes at once unless `micro_batch` says otherwise
 
 
 def _stream(
@@ -59,7 +59,7 @@ def batches(run: Run, kind: str, **options: Any) -> Stream:
         )
     stream = _stream(run, kind, cfg.data.train, None if cfg.steps else cfg.epochs, True, **options)
     run.total_steps = cfg.steps or stream.total_steps or 0
-    run.mean_context = float(stream.samples.lengths.mean()) / 2
+    run.mean_context = stream.mean_context
     return stream
 
 

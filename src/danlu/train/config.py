@@ -57,7 +57,7 @@ class TrainConfig(Section):
     batch_tokens: int = Field(default=16384, ge=8)
     """Tokens of one optimiser step over all devices; the result does not depend on how many there are."""
     micro_batch: int = Field(default=0, ge=0)
-    """Rows a device takes at once; more is faster until memory ends. 0: as many as make 4,096 tokens."""
+    """Rows a device takes at once; more is faster until memory ends. 0: as many as make 8,192 tokens."""
     seed: int = Field(default=42, ge=0)
     """Decides first weights and order of data."""
     device: str = "auto"

@@ -33,7 +33,9 @@ def write(run: Run, model: torch.nn.Module) -> None:
         folder = Path(run.cfg.out) / run.name
         paths.need_space(folder, sum(tensor.nbytes for tensor in state.values()))
         with paths.whole_folder(folder) as aside:
-            weights.save(state, run.model_cfg, aside)
+            ids = {"bos": run.tokenizer.bos_id, "eos": run.tokenizer.eos_id, "pad": run.tokenizer.pad_id}
+            special = {f"{name}_token_id": number for name, number in ids.items()}
+            weights.save(state, run.model_cfg, aside, extra=special)
             run.tokenizer.save(aside)
             text = json.dumps(provenance(run), ensure_ascii=False, indent=2)
             (aside / "run.json").write_text(text, encoding="utf-8")

@@ -42,8 +42,9 @@ def fit(
 
 def measure(run: Run, stepper: Stepper, evaluate: Evaluate) -> float | None:
     """Log what validation finds, and return its loss."""
-    stepper.model.eval()
-    found = evaluate(stepper.model)
-    stepper.model.train()
+    with run.pause():
+        stepper.model.eval()
+        found = evaluate(stepper.model)
+        stepper.model.train()
     run.log(found)
     return found.get("valid_loss")

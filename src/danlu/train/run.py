@@ -161,7 +161,7 @@ class Run:
             "config": self.resolved.model_dump(mode="json", by_alias=True),
             "rng": resume.random_state(self.device),
         }
-        with self._pause():
+        with self.pause():
             self.store.save(self.step, tensors, plain, wait=wait, metric=valid)
 
     def restore(self, stepper: Any, batches: Resumable) -> None:
@@ -180,7 +180,8 @@ class Run:
             self.metrics.rewind(self.step)
         say(f"resumed from {self.checkpoint} at step {self.step} of {self.total_steps}")
 
-    def _pause(self) -> contextlib.AbstractContextManager[Any]:
+    def pause(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context whose time is not the training's: saving, measuring."""
         return self.metrics.pause() if self.metrics is not None else contextlib.nullcontext()
 
     def finish(self, model: torch.nn.Module) -> None:
