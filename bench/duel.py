@@ -71,15 +71,26 @@ def duel(sides: list[Side], rounds: int, warmup: int = 1) -> None:
             if number < warmup:
                 side.rounds.clear()
             else:
-                print(f"  {side.name}: {side.speeds()[-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
+                print(f"  {side.name}: {_told(side.rounds[-1])}", file=sys.stderr, flush=True)
     for side in sides:
         side.stop()
 
 
+def _told(result: dict[str, float]) -> str:
+    if "flops" in result:
+        return f"{result['flops'] / 1e9:,.0f} GFLOP/s"
+    return f"{result['tokens'] / result['seconds']:,.0f} tokens/s"
+
+
 def compare(first: Side, other: Side) -> dict[str, float]:
     """Return how many times faster `first` is than `other`, round by round."""
-    ratios = [a / b for a, b in zip(first.speeds(), other.speeds())]
-    return {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)}
+    return spread([a / b for a, b in zip(first.speeds(), other.speeds())])
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return the least, the middle and the greatest of some values."""
+    found = {"min": min(values), "median": statistics.median(values), "max": max(values)}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def summary(side: Side) -> dict[str, Any]:
