@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import signal
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -91,6 +92,8 @@ class Session:
 
     def run(self, typed: Iterator[str]) -> None:
         """Answer line after line until the user leaves."""
+        # A shell that starts us in the background leaves Ctrl-C ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         interrupted = False
         for line in typed:
             if line == INTERRUPT:

@@ -63,7 +63,6 @@ class Run:
         self.step = 0
         self.total_steps = cfg.steps or 0
         self.mean_context = 0.0  # keys a token sees on average, once the data is known
-        self.best: float | None = None
         self.last: dict[str, Any] = {}
         self.metrics: Metrics | None = None
         self._began = time.monotonic()
@@ -72,7 +71,13 @@ class Run:
         if world.rank == 0:
             log.also_to(self.dir / "log.txt")
         self.store = Store(self.dir, keep=cfg.keep)
+        self.resolved = cfg.model_copy(
+            update={"model": self.model_cfg.model_dump(mode="json"), "run_dir": str(self.dir)}
+        )
         self.checkpoint = resume.find(cfg.resume, self.store)
+        if self.checkpoint:
+            before = self.store.plain(self.checkpoint)["config"]
+            resume.compare(before, self.resolved, cfg.accept_changes)
 
     def _choose_dir(self) -> str:
         if self.cfg.run_dir:
@@ -115,13 +120,8 @@ class Run:
 
     def save_config(self) -> None:
         """Write the configuration that runs, the model spelt out, where it can be run again."""
-        resolved = self.cfg.model_copy(
-            update={"model": self.model_cfg.model_dump(mode="json"), "run_dir": str(self.dir)}
-        )
-        self.resolved = resolved
         if self.world.rank == 0:
-            self.dir.mkdir(parents=True, exist_ok=True)
-            paths.write_text(self.dir / "config.yaml", config.dump(resolved))
+            paths.write_text(self.dir / "config.yaml", config.dump(self.resolved))
 
     def due(self, every: int) -> bool:
         """Return whether something that happens every so many steps happens now."""
@@ -132,9 +132,9 @@ class Run:
         if self._signal is not None:
             os._exit(128 + number)
         self._signal = number
-        log.say(
-            f"{signal.Signals(number).name}: saving after this step, then leaving; once more leaves at once"
-        )
+        if self.world.rank == 0:  # not by say: a print may have been interrupted
+            name = signal.Signals(number).name
+            os.write(2, f"{name}: saving after this step, then leaving; once more leaves at once\n".encode())
 
     def should_stop(self) -> bool:
         """Return whether any rank was asked to stop, or the time given is over."""
@@ -156,7 +156,6 @@ class Run:
         tensors, plain = stepper.state()
         plain |= {
             "step": self.step,
-            "best": self.best,
             "data": batches.state_dict(),
             "config": self.resolved.model_dump(mode="json", by_alias=True),
             "rng": resume.random_state(self.device),
@@ -169,13 +168,12 @@ class Run:
         if self.checkpoint is None:
             return
         plain = self.store.plain(self.checkpoint)
-        resume.compare(plain["config"], self.resolved, self.cfg.accept_changes)
         tensors, _ = stepper.state()
         self.store.load(self.checkpoint, tensors)
         stepper.load_state(tensors, plain)
         batches.load_state_dict(plain["data"])
         resume.restore_random_state(self.device, plain["rng"])
-        self.step, self.best = plain["step"], plain["best"]
+        self.step = plain["step"]
         if self.metrics is not None:
             self.metrics.rewind(self.step)
         say(f"resumed from {self.checkpoint} at step {self.step} of {self.total_steps}")
