@@ -32,3 +32,16 @@ def test_what_does_not_fit_is_refused_before_writing(tmp_path):
 
 def test_the_shipped_configurations_are_found():
     assert (paths.configs() / "pretrain.yaml").exists()
+
+
+def test_a_kill_between_the_two_renames_is_mended(tmp_path):
+    """The names are those of a process that is no more."""
+    import platform
+
+    gone = f"{platform.node()}-999999999"
+    (tmp_path / f".a.replaced-{gone}").mkdir()
+    (tmp_path / f".a.replaced-{gone}" / "file").write_text("old")
+    (tmp_path / f".a.writing-{gone}").mkdir()
+    paths.recover(tmp_path / "a")
+    assert (tmp_path / "a" / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -100,9 +100,10 @@ def test_from_starts_at_the_finished_weights(folder):
 
 def test_the_saved_configuration_runs_exactly_again(folder):
     train("pretrain", *SMALL, "data.train=corpus.jsonl", "steps=3", "run_dir=runs/a")
-    train("runs/a/config.yaml", "run_dir=runs/b")
-    first, again = (metrics(folder / name) for name in ("runs/a", "runs/b"))
-    assert [line["loss"] for line in first] == [line["loss"] for line in again]
+    train("runs/a/config.yaml")
+    (again,) = (folder / "runs/pretrain_128").iterdir()
+    assert [line["loss"] for line in metrics(folder / "runs/a")] == [line["loss"] for line in metrics(again)]
+    assert (folder / "runs/a/config.yaml").read_text() == (again / "config.yaml").read_text()
 
 
 def test_another_architecture_at_the_same_name_is_refused_at_the_start(folder):
@@ -122,6 +123,39 @@ def test_a_changed_setting_is_shown_and_refused_or_accepted(folder):
     assert "steps 2 -> 4" in problem and "optim.lr" in problem and "accept_changes=true" in hint
     train(*words, "steps=4", "resume=true", "accept_changes=true")
     assert [line["step"] for line in metrics(folder / "runs/a")] == [1, 2, 3, 4]
+
+
+def test_folders_that_cannot_be_written_are_refused_before_training(folder):
+    (folder / "blocked").write_text("a file")
+    for words in (["out=blocked/x"], ["run_dir=blocked/x"], ["run_dir=/proc/none"]):
+        problem, hint = fails("train", "pretrain", *SMALL, "data.train=corpus.jsonl", "steps=1", *words)
+        assert words[0].partition("=")[2].split("/")[0] in problem and "folder" in hint + problem
+    assert not (folder / "out").exists()
+
+
+def test_a_complete_run_resumed_keeps_its_checkpoint_as_it_is(folder):
+    words = [
+        "pretrain",
+        *SMALL,
+        "data.train=corpus.jsonl",
+        "data.valid=corpus.jsonl",
+        "run_dir=runs/a",
+        "steps=2",
+    ]
+    train(*words)
+    before = (folder / "runs/a/step-000002/manifest.json").read_bytes()
+    train(*words, "resume=true")
+    assert (folder / "runs/a/step-000002/manifest.json").read_bytes() == before
+
+
+def test_resume_without_a_folder_takes_the_newest_run_that_has_a_checkpoint(folder):
+    words = ["pretrain", *SMALL, "data.train=corpus.jsonl"]
+    train(*words, "steps=2")
+    (folder / "runs/pretrain_128/99990101-000000").mkdir()
+    (folder / "runs/pretrain_128/99990101-000000/config.yaml").write_text("")
+    train(*words, "steps=3", "resume=true", "accept_changes=true")
+    run = next(path.parent for path in (folder / "runs/pretrain_128").glob("*/latest"))
+    assert [line["step"] for line in metrics(run)] == [1, 2, 3]
 
 
 def test_a_run_folder_is_never_overwritten(folder):

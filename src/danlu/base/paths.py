@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,8 +73,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     An older folder at `path` is replaced: it stays in place until the new one is whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
+    recover(path)
+    aside, old = _beside(path, "writing"), _beside(path, "replaced")
     aside.mkdir()
     try:
         yield aside
@@ -81,7 +82,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
             sync(file)
         sync(aside)
         if path.exists():
-            old = path.with_name(f".{path.name}.replaced-{os.getpid()}")
             path.rename(old)
             aside.rename(path)
             shutil.rmtree(old)
@@ -89,8 +89,26 @@ def whole_folder(path: Path) -> Iterator[Path]:
             aside.rename(path)
         sync(path.parent)
     except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}-{platform.node()}-{os.getpid()}")
+
+
+def recover(path: Path) -> None:
+    """Mend what a process of this host that was killed while replacing `path` left behind."""
+    for left in path.parent.glob(f".{path.name}.*-{platform.node()}-*"):
+        process = left.name.rpartition("-")[2]
+        if not process.isdecimal() or Path(f"/proc/{process}").exists() or not Path("/proc").is_dir():
+            continue
+        if ".replaced-" in left.name and not path.exists():
+            left.rename(path)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def need_space(folder: Path, size: int) -> None:
@@ -104,6 +122,16 @@ def need_space(folder: Path, size: int) -> None:
             f"{folder}: {size / 1e6:,.1f} MB to write, {free / 1e6:,.1f} MB free",
             "free some space, or choose another folder",
         )
+
+
+def need_writable(folder: Path) -> None:
+    """Refuse a folder that could not be made or written, before any work begins."""
+    there = folder.absolute()
+    while not there.exists() and not there.is_symlink():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        reason = "cannot be written" if there.is_dir() else "is not a folder"
+        raise UserError(f"{folder}: {there} {reason}", "choose another folder")
 
 
 def sha256(path: Path) -> str:

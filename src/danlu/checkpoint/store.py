@@ -64,6 +64,7 @@ class Store:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._saving: Future[None] | None = None
         self._sound: set[Path] = set()
+        self._damaged: set[Path] = set()
         self._order = self.ranks.first(self._open)
 
     def save(
@@ -88,6 +89,7 @@ class Store:
         text = self.ranks.together(lambda: self._stage(folder, staged, plain))[self.ranks.rank]
         self._order += 1
         self._sound.discard(folder)
+        self._damaged.discard(folder)
         writer = Writer(
             folder,
             self.ranks.rank,
@@ -209,6 +211,7 @@ class Store:
         """Move `latest` to a whole checkpoint, then delete those no longer wanted."""
         write_text(self.folder / "latest", folder.name + "\n")
         listed = [(about, where) for about, where in _listed(self.folder) if about]
+        listed = [one for one in listed if one[1] not in self._damaged]  # none of them counts as kept
         listed.sort(key=lambda one: one[0]["order"])
         kept = [where for _, where in listed[-self.keep :]]
         scored = [one for one in reversed(listed) if math.isfinite(_metric(one[0]))]
@@ -226,6 +229,7 @@ class Store:
             found = self.ranks.together(lambda: manifest.damage(folder, self.ranks.rank, self.ranks.count))
             problem = next((one for one in found if one), None)
             if problem is not None:
+                self._damaged.add(folder)
                 return problem
             self._sound.add(folder)
         return None

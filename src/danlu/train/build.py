@@ -75,20 +75,27 @@ def model(run: Run) -> nn.Module:
         run.device,
         run.dtype,
         recompute=cfg.recompute,
-        compile=worth_compiling(run),
+        compile=will_compile(run),
     )
 
 
-def worth_compiling(run: Run) -> bool:
-    """Return whether torch.compile is wanted and will repay itself, saying why not when asked for."""
+def will_compile(run: Run) -> bool:
+    """Return whether torch.compile is wanted and can be had, the same on every rank; it is recorded."""
     reason = run.device.why_no_compile()
-    if run.cfg.compile is True and reason:
+    asked = run.resolved.compile
+    if asked is True and reason:
         say(f"compile: off, {reason}")
-    if run.cfg.compile != "auto":
-        return run.cfg.compile and not reason
+    chosen = worth_compiling(run) if asked == "auto" else asked
+    chosen = bool(mesh.broadcast(chosen and not reason))
+    run.decide(compile=chosen)
+    return chosen
+
+
+def worth_compiling(run: Run) -> bool:
+    """Return whether the run is long enough for torch.compile to repay itself."""
     tokens = run.total_steps * run.cfg.batch_tokens / run.world.ranks
     flops = tokens * flops_per_token(run.model_cfg, run.mean_context)
-    return not reason and flops / run.device.matmul_ceiling(run.dtype) > WORTH_COMPILING
+    return flops / run.device.matmul_ceiling(run.dtype) > WORTH_COMPILING
 
 
 def stepper(run: Run, model: nn.Module) -> Stepper:

@@ -20,6 +20,7 @@ run that goes on from an earlier step cuts the file back to it first. Only rank 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -82,7 +83,7 @@ class Metrics:
         self._row: dict[str, Any] = {}  # the last one written, which may still grow
         self._file: int | None = None
         self._begins = self._ends = 0  # where that row lies in the file
-        self._tokens = 0
+        self.tokens = 0
         self._trackers: list[tracking.Tracker] = []
         self._progress = progress
         if not self._ours:
@@ -93,17 +94,21 @@ class Metrics:
         if start_step is not None:
             self.rewind(start_step)
 
-    def rewind(self, step: int) -> None:
-        """Forget every row after `step`, in one rename, so that the run can go on from there."""
+    def rewind(self, step: int, tokens: int | None = None) -> None:
+        """Forget every row after `step`, in one rename, so that the run can go on from there.
+
+        `tokens` is how many were learned from until then, for a file that does not say.
+        """
         self._mark = self._clock()
         if self._ours:
             self._open(step)
+            self.tokens = self.tokens or tokens or 0
 
     def _open(self, step: int) -> None:
         self._close_file()
         rows = read(self._path) if self._path.exists() else []
         kept = [row for row in rows if row["step"] <= step]
-        self._tokens = max((row["tokens"] for row in kept if "tokens" in row), default=0)
+        self.tokens = max((row["tokens"] for row in kept if "tokens" in row), default=0)
         if self._path.exists():
             paths.write_text(self._path, "".join(_line(row) for row in kept))
         self._row = {}
@@ -151,9 +156,9 @@ class Metrics:
         row = {"step": step} | {key: values.pop(key) for key in ("loss", "lr") if key in values}
         tokens = values.pop("tokens", None)
         if tokens is not None:
-            self._tokens += int(tokens)
+            self.tokens += int(tokens)
             speed = tokens / max(self._clock() - self._mark, 1e-9)
-            row |= {"tokens": self._tokens, "tokens_per_s": round(speed, 2)}
+            row |= {"tokens": self.tokens, "tokens_per_s": round(speed, 2)}
             if self._cost is not None:
                 row["mfu"] = round(speed * self._cost, 4)
             row["memory"] = values.pop("memory", None) or self._memory()
@@ -162,7 +167,9 @@ class Metrics:
     def _write(self, line: bytes) -> None:
         """Put the last row where it belongs, over what was written of it before."""
         assert self._file is not None
-        os.pwrite(self._file, line, self._begins)
+        done = os.pwrite(self._file, line, self._begins)
+        if done < len(line):  # a disk that fills up writes a part
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         self._ends = self._begins + len(line)
         os.ftruncate(self._file, self._ends)
 

@@ -65,18 +65,25 @@ class Run:
         self.mean_context = 0.0  # keys a token sees on average, once the data is known
         self.last: dict[str, Any] = {}
         self.metrics: Metrics | None = None
+        self._kept: int | None = None  # the step of this folder's last checkpoint
         self._began = time.monotonic()
         self._signal: int | None = None
         self._check_before_work()
         if world.rank == 0:
             log.also_to(self.dir / "log.txt")
         self.store = Store(self.dir, keep=cfg.keep)
-        self.resolved = cfg.model_copy(
-            update={"model": self.model_cfg.model_dump(mode="json"), "run_dir": str(self.dir)}
-        )
         self.checkpoint = resume.find(cfg.resume, self.store)
+        found = {
+            "model": self.model_cfg.model_dump(mode="json"),
+            "tokenizer": cfg.tokenizer or cfg.from_ or "starter",
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": device.kind,
+        }
+        self.resolved = cfg.model_copy(update=found)
         if self.checkpoint:
             before = self.store.plain(self.checkpoint)["config"]
+            if cfg.compile == "auto":  # as before, or the losses would differ in their last bits
+                self.resolved = self.resolved.model_copy(update={"compile": before["compile"]})
             resume.compare(before, self.resolved, cfg.accept_changes)
 
     def _choose_dir(self) -> str:
@@ -84,7 +91,7 @@ class Run:
             return self.cfg.run_dir
         home = Path("runs") / self.name
         if self.cfg.resume is True:
-            older = sorted(path for path in home.glob("*/") if (path / "config.yaml").exists())
+            older = sorted(path.parent for path in home.glob("*/latest"))
             if older:
                 return str(older[-1])
         return str(home / time.strftime("%Y%m%d-%H%M%S"))
@@ -105,6 +112,9 @@ class Run:
                 f"from: {self.cfg.from_} holds another model than model= says: {theirs}", "leave model= away"
             )
         there = Path(self.cfg.out) / self.name
+        if self.world.rank == 0:
+            paths.need_writable(there.parent)
+            paths.recover(there)
         if (there / "config.json").exists() and not self._same_shape(there):
             raise UserError(
                 f"{there}: holds weights of another architecture",
@@ -119,9 +129,15 @@ class Run:
         return to_hf(model_config.read_hf(folder)) == to_hf(self.model_cfg)
 
     def save_config(self) -> None:
-        """Write the configuration that runs, the model spelt out, where it can be run again."""
+        """Write what runs, all choices spelt out: training it is the same run in a new folder."""
         if self.world.rank == 0:
-            paths.write_text(self.dir / "config.yaml", config.dump(self.resolved))
+            again = self.resolved.model_copy(update={"run_dir": "", "resume": False, "accept_changes": False})
+            paths.write_text(self.dir / "config.yaml", config.dump(again))
+
+    def decide(self, **chosen: Any) -> None:
+        """Record what was left to be decided by the run itself."""
+        self.resolved = self.resolved.model_copy(update=chosen)
+        self.save_config()
 
     def due(self, every: int) -> bool:
         """Return whether something that happens every so many steps happens now."""
@@ -153,15 +169,19 @@ class Run:
 
     def save(self, stepper: Any, batches: Resumable, valid: float | None = None, wait: bool = False) -> None:
         """Keep everything needed to go on from here as if nothing had happened."""
+        if self.step == self._kept:
+            return
         tensors, plain = stepper.state()
         plain |= {
             "step": self.step,
+            "tokens": self.metrics.tokens if self.metrics is not None else 0,
             "data": batches.state_dict(),
             "config": self.resolved.model_dump(mode="json", by_alias=True),
             "rng": resume.random_state(self.device),
         }
         with self.pause():
             self.store.save(self.step, tensors, plain, wait=wait, metric=valid)
+        self._kept = self.step
 
     def restore(self, stepper: Any, batches: Resumable) -> None:
         """Continue from the checkpoint found when the run was opened, if there is one."""
@@ -175,7 +195,9 @@ class Run:
         resume.restore_random_state(self.device, plain["rng"])
         self.step = plain["step"]
         if self.metrics is not None:
-            self.metrics.rewind(self.step)
+            self.metrics.rewind(self.step, plain["tokens"])
+        if self.checkpoint.parent.absolute() == self.dir.absolute():
+            self._kept = self.step
         say(f"resumed from {self.checkpoint} at step {self.step} of {self.total_steps}")
 
     def pause(self) -> contextlib.AbstractContextManager[Any]:
@@ -200,8 +222,12 @@ def open_run(cfg: TrainConfig) -> Iterator[Run]:
     old = {}
     try:
         device.seed(cfg.seed)
-        run = Run(cfg, device, world)
-        run.save_config()
+        try:
+            run = Run(cfg, device, world)
+            run.save_config()
+        except OSError as error:
+            problem = f"{error.filename or cfg.run_dir}: {error.strerror}"
+            raise UserError(problem, "another folder: run_dir=PATH") from None
         for number in (signal.SIGINT, signal.SIGTERM):
             old[number] = signal.signal(number, run.on_signal)
         shape = model_config.describe(run.model_cfg)
@@ -209,6 +235,11 @@ def open_run(cfg: TrainConfig) -> Iterator[Run]:
         try:
             yield run
         except Exception as error:
+            if isinstance(error, OSError) and error.strerror:
+                where = error.filename or run.dir
+                raise UserError(f"{where}: {error.strerror}", "free space, or another folder") from None
+            if world.ranks > 1 and "closed by peer" in str(error):
+                raise UserError("another rank has failed", "its own message says why") from None
             if not device.is_out_of_memory(error):
                 raise
             raise UserError(f"{device.name}: out of memory at step {run.step}", _smaller(cfg)) from None
