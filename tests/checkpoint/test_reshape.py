@@ -17,8 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from danlu.base.errors import UserError
 from danlu.checkpoint.gather import full_state, read_full
-from danlu.checkpoint.state import grow, model_state, optimizer_state, saved
+from danlu.checkpoint.state import model_state, optimizer_state
 from danlu.checkpoint.store import Store
+from danlu.train.optim import fill_states
 from ranks import run_ranks
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
@@ -94,7 +95,7 @@ def load_and_go_on(rank, ranks, folder):
         store = Store(folder / other)
         path = store.newest()
         assert path == folder / other / "step-000003"
-        grow(model, optimizer, saved(path, "optimizer"))
+        fill_states(optimizer)
         tensors = tensors_of(model, optimizer)
         store.load(path, tensors)
         assert store.plain(path) == {"rank": rank if rank < RANKS[other] else 0, "kind": other}
@@ -121,7 +122,7 @@ def test_any_number_of_ranks_loads_what_any_other_saved(tmp_path):
         assert len(found) == 7
         model, optimizer = build("plain")  # nor does loading need a process group
         path = tmp_path / kind / "step-000003"
-        grow(model, optimizer, saved(path, "optimizer"))
+        fill_states(optimizer)
         Store(tmp_path / kind).load(path, tensors_of(model, optimizer))
         again = whole(tensors_of(model, optimizer))
         assert again.keys() == expected.keys()

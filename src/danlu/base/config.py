@@ -201,7 +201,7 @@ def _numbers(kind: type[BaseModel], data: Any) -> Any:
     for key, value in data.items():
         field = by_name.get(key)
         kinds = _kinds(field.annotation) if field else []
-        inner = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        inner = _section(kinds)
         if inner is not None and isinstance(value, dict):
             value = _numbers(inner, value)
         elif float in kinds and int not in kinds and isinstance(value, int) and not isinstance(value, bool):
@@ -222,6 +222,11 @@ def _kinds(annotation: Any) -> list[Any]:
     return [annotation]
 
 
+def _section(kinds: list[Any]) -> type[BaseModel] | None:
+    """Return the alternative that is a section of its own, if one is."""
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
 class Key(NamedTuple):
     """One key as a person sees it."""
 
@@ -235,9 +240,7 @@ def fields(kind: type[BaseModel], prefix: str = "") -> Iterator[Key]:
     """Yield every key of a section and of the sections in it, in the order they are written."""
     for name, field in kind.model_fields.items():
         key = prefix + (field.alias or name)
-        inner = next(
-            (k for k in _kinds(field.annotation) if isinstance(k, type) and issubclass(k, BaseModel)), None
-        )
+        inner = _section(_kinds(field.annotation))
         if inner is None:
             yield Key(
                 key,

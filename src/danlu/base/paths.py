@@ -111,12 +111,17 @@ def recover(path: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def _standing(folder: Path) -> Path:
+    """Return the part of a path that is already there."""
+    there = folder.absolute()
+    while not there.exists() and not there.is_symlink():
+        there = there.parent
+    return there
+
+
 def need_space(folder: Path, size: int) -> None:
     """Refuse to begin writing `size` bytes where they would not fit."""
-    there = folder
-    while not there.exists():
-        there = there.parent
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(_standing(folder)).free
     if free < size:
         raise UserError(
             f"{folder}: {size / 1e6:,.1f} MB to write, {free / 1e6:,.1f} MB free",
@@ -126,9 +131,7 @@ def need_space(folder: Path, size: int) -> None:
 
 def need_writable(folder: Path) -> None:
     """Refuse a folder that could not be made or written, before any work begins."""
-    there = folder.absolute()
-    while not there.exists() and not there.is_symlink():
-        there = there.parent
+    there = _standing(folder)
     if not there.is_dir() or not os.access(there, os.W_OK):
         reason = "cannot be written" if there.is_dir() else "is not a folder"
         raise UserError(f"{folder}: {there} {reason}", "choose another folder")

@@ -73,32 +73,6 @@ def optimizer_state(model: nn.Module, optimizer: Any) -> dict[str, Tensor]:
     return tensors
 
 
-def grow(model: nn.Module, optimizer: Any, wanted: Mapping[str, Saved]) -> dict[str, Tensor]:
-    """Give a fresh optimiser the empty state that `wanted` names, and return it as `optimizer_state` does.
-
-    A state of the parameter's shape is sharded as the parameter is. State that is already there,
-    and names of parameters this rank does not hold, are left alone.
-    """
-    trained = _trained(model, optimizer)
-    groups = optimizer.param_groups
-    inside = {
-        id(p) for group in groups if group.get("fused") or group.get("capturable") for p in group["params"]
-    }
-    for full, (shape, dtype) in wanted.items():
-        name, _, what = full.rpartition("/")
-        parameter = trained.get(name)
-        if parameter is None or what in optimizer.state.get(parameter, {}):
-            continue
-        if shape == parameter.shape and what != "step":
-            empty = torch.zeros_like(parameter, dtype=dtype, requires_grad=False)
-        else:
-            # torch's optimisers count steps on the host, unless the count is used inside a kernel.
-            device = "cpu" if what == "step" and id(parameter) not in inside else parameter.device
-            empty = torch.zeros(shape, dtype=dtype, device=device)
-        optimizer.state.setdefault(parameter, {})[what] = empty
-    return optimizer_state(model, optimizer)
-
-
 def _trained(model: nn.Module, optimizer: Any) -> dict[str, nn.Parameter]:
     """Return the parameters an optimiser moves, by their bare names."""
     moved = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}

@@ -55,11 +55,12 @@ class Run:
         self.dtype = device.default_dtype() if cfg.dtype == "auto" else getattr(torch, cfg.dtype)
         device.check(self.dtype)
         self.model_cfg = model_config.resolve(cfg.model_or_default())
-        self.tokenizer = Tokenizer.load(cfg.tokenizer or cfg.from_ or "starter")
+        tokenizer = cfg.tokenizer or cfg.from_ or "starter"
+        self.tokenizer = Tokenizer.load(tokenizer)
         self.name = cfg.name or f"{cfg.weight}_{self.model_cfg.hidden_size}" + (
             "_moe" if self.model_cfg.moe else ""
         )
-        self.dir = Path(self._agreed(self._choose_dir()))
+        self.dir = Path(mesh.broadcast(self._choose_dir()))
         self.step = 0
         self.total_steps = cfg.steps or 0
         self.mean_context = 0.0  # keys a token sees on average, once the data is known
@@ -75,7 +76,7 @@ class Run:
         self.checkpoint = resume.find(cfg.resume, self.store)
         found = {
             "model": self.model_cfg.model_dump(mode="json"),
-            "tokenizer": cfg.tokenizer or cfg.from_ or "starter",
+            "tokenizer": tokenizer,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": device.kind,
         }
@@ -95,9 +96,6 @@ class Run:
             if older:
                 return str(older[-1])
         return str(home / time.strftime("%Y%m%d-%H%M%S"))
-
-    def _agreed(self, text: str) -> str:
-        return str(mesh.broadcast(text))
 
     def _check_before_work(self) -> None:
         self.cfg.parallel.check(self.world.ranks)
