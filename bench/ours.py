@@ -12,7 +12,7 @@ import torch
 from bench.corpus import samples
 from bench.duel import serve_rounds
 from danlu.data.batch import Batch
-from danlu.data.encoded import Encoded
+from danlu.data.samples import Samples, Shard
 from danlu.data.stream import Stream
 from danlu.device import api
 from danlu.model import build, config, size
@@ -28,13 +28,13 @@ def stream(model: ModelConfig, row: int, micro_batch: int, batch_tokens: int) ->
     rows = samples(8192, model.vocab_size)
     lengths = np.array([len(each) - 1 for each in rows], np.int32)  # the last token is only ever learned
     ends = np.cumsum([len(each) for each in rows])
-    encoded = Encoded(
+    shard = Shard(
         tokens=np.concatenate(rows).astype(np.int32),
         starts=ends - lengths - 1,
         lengths=lengths,
         rows=np.arange(len(rows)),
     )
-    return Stream(encoded, seq_len=row, rows_per_step=batch_tokens // row, micro_batch=micro_batch)
+    return Stream(Samples([shard]), seq_len=row, rows_per_step=batch_tokens // row, micro_batch=micro_batch)
 
 
 class Trainee:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from danlu.data.encoded import Encoded
+from danlu.data.samples import Samples, Shard
 
 
-def encoded(lengths: Sequence[int]) -> Encoded:
+def encoded(lengths: Sequence[int]) -> Samples:
     """Return samples of these lengths; sample i is record 10 * i."""
     ids = np.repeat(np.arange(1, len(lengths) + 1), np.asarray(lengths) + 1).astype(np.int32)
     starts = np.concatenate([[0], np.cumsum(np.asarray(lengths) + 1)[:-1]])
-    return Encoded(
+    shard = Shard(
         tokens=ids,
         starts=starts.astype(np.int64),
         lengths=np.asarray(lengths, np.int32),
         rows=10 * np.arange(len(lengths)),
-        key="made up",
     )
+    return Samples([shard], "made up")

@@ -53,9 +53,11 @@ def test_what_is_read_from_the_cache_is_what_was_encoded(texts, cache, capsys):
     second = encoded([texts], "pretrain", STARTER, Options(16))
     assert "found: text, 50 rows" in capsys.readouterr().err
     assert (folders(cache)[0] / "meta.json").stat() == before
-    assert first.tokens.tolist() == second.tokens.tolist() and first.key == second.key
-    assert STARTER.decode(first.tokens[: first.starts[1]]) == "<|im_start|>text 0<|im_end|>"
-    assert first.where(first.rows[-1]) == f"{texts}:50"
+    assert first.shards[0].tokens.tolist() == second.shards[0].tokens.tolist() and first.key == second.key
+    assert (
+        STARTER.decode(first.shards[0].tokens[: first.shards[0].starts[1]]) == "<|im_start|>text 0<|im_end|>"
+    )
+    assert first.where(first.shards[0].rows[-1]) == f"{texts}:50"
 
 
 def test_anything_that_changes_the_result_makes_another_entry(texts, chats, cache):
@@ -85,13 +87,13 @@ def test_the_same_bytes_elsewhere_are_the_same_entry_with_their_own_name(texts, 
 
 @pytest.mark.parametrize("damage", ["tokens.bin", "meta.json", "missing"])
 def test_a_damaged_entry_is_made_again(texts, cache, damage):
-    whole = encoded([texts], "pretrain", STARTER, Options(16)).tokens.tolist()
+    whole = encoded([texts], "pretrain", STARTER, Options(16)).shards[0].tokens.tolist()
     (folder,) = folders(cache)
     if damage == "missing":
         (folder / "starts.bin").unlink()
     else:
         (folder / damage).write_bytes((folder / damage).read_bytes()[:-10])
-    assert encoded([texts], "pretrain", STARTER, Options(16)).tokens.tolist() == whole
+    assert encoded([texts], "pretrain", STARTER, Options(16)).shards[0].tokens.tolist() == whole
 
 
 def test_a_bad_row_leaves_nothing_half_made(texts, cache):
@@ -113,7 +115,7 @@ def test_two_processes_make_one_entry(texts, tmp_path, cache):
         "import sys\n"
         "from danlu.data.encoded import encoded; from danlu.data.encode import Options\n"
         "from danlu.tokenizer.tokenizer import Tokenizer\n"
-        "print(encoded([sys.argv[1]], 'pretrain', Tokenizer.load(), Options(16)).tokens.sum())\n"
+        "print(encoded([sys.argv[1]], 'pretrain', Tokenizer.load(), Options(16)).shards[0].tokens.sum())\n"
     )
     env = {**os.environ, "PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code, texts]
@@ -125,8 +127,8 @@ def test_two_processes_make_one_entry(texts, tmp_path, cache):
 
 def test_weights_are_kept_as_a_table(chats):
     made = encoded([chats], "chat", STARTER, Options(64, 10.0))
-    assert set(made.table) == {0.0, 1.0, 10.0}
-    assert made.codes.dtype == np.uint8 and len(made.codes) == len(made.tokens)
+    assert set(made.shards[0].table) == {0.0, 1.0, 10.0}
+    assert made.shards[0].codes.dtype == np.uint8 and len(made.shards[0].codes) == len(made.shards[0].tokens)
 
 
 def test_more_weights_than_the_table_holds_are_refused(tmp_path):

@@ -178,7 +178,7 @@ def test_work_done_ahead_changes_neither_batches_nor_state():
 def test_an_error_ahead_is_raised_where_its_step_would_come():
     keys = {"seq_len": 8, "rows_per_step": 1, "micro_batch": 1, "packing": False, "shuffle": False}
     broken = stream([2, 2, 2], **keys, prefetch=2)
-    broken.samples.starts[2] = 10**6
+    broken.samples.shards[0].starts[2] = 10**6
     assert len(next(broken)) == len(next(broken)) == 1
     for _ in range(2):
         with pytest.raises(IndexError):
@@ -214,7 +214,10 @@ def test_the_state_is_small_whatever_the_data():
 
 def test_weights_reach_the_batch_and_zero_is_not_learned():
     made = stream([3], seq_len=4, rows_per_step=1, micro_batch=1, epochs=1)
-    made.samples.codes, made.samples.table = np.array([0, 1, 0, 2], np.uint8), (0.0, 1.0, 10.0)
+    made.samples.shards[0].codes, made.samples.shards[0].table = (
+        np.array([0, 1, 0, 2], np.uint8),
+        (0.0, 1.0, 10.0),
+    )
     ((batch,),) = made
     assert batch.labels_BT.tolist() == [[1, IGNORE, 1, IGNORE]]
     assert torch.equal(batch.weights_BT, torch.tensor([[1.0, 0.0, 10.0, 0.0]]))

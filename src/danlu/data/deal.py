@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from danlu.data.batch import IGNORE, Batch, lay_out
-from danlu.data.encoded import Encoded
 from danlu.data.packing import Plan
+from danlu.data.samples import Samples
 
 
 class Cursor(NamedTuple):
@@ -36,7 +36,7 @@ class Dealer:
 
     def __init__(
         self,
-        samples: Encoded,
+        samples: Samples,
         plan: Plan,
         rows_per_step: int,
         micro_batch: int,
@@ -90,21 +90,16 @@ class Dealer:
 
     def _batch(self, rows: Sequence[Sequence[int]]) -> Batch:
         """Gather the samples of some rows into one micro-batch."""
-        data = self.samples
         chosen = np.fromiter((sample for row in rows for sample in row), np.int64)
-        length_S = data.lengths[chosen].astype(np.int64)
-        first_S = np.cumsum(length_S) - length_S
-        place_N = np.arange(length_S.sum()) + np.repeat(data.starts[chosen] - first_S, length_S)
-        labels_N = data.tokens[place_N + 1].astype(np.int64)
-        weights_N = None
-        if data.codes is not None:
-            table = np.array(data.table, np.float32)
-            label_weights_N = table[data.codes[place_N + 1]]
-            labels_N[label_weights_N == 0] = IGNORE
-            weights_N = label_weights_N if set(data.table) - {0.0, 1.0} else None
-        lengths = [data.lengths[row].tolist() for row in rows]
-        batch = lay_out(data.tokens[place_N], labels_N, weights_N, lengths, self.plan.row, self.pad_id)
-        batch.rows = np.unique(data.rows[chosen]).tolist()
+        taken = self.samples.take(chosen)
+        labels_N, weights_N = taken.labels_N.astype(np.int64), taken.weights_N
+        if weights_N is not None:
+            labels_N[weights_N == 0] = IGNORE
+            weights_N = weights_N if self.samples.weighted else None
+        each = iter(taken.lengths_S.tolist())
+        lengths = [[next(each) for _ in row] for row in rows]
+        batch = lay_out(taken.tokens_N, labels_N, weights_N, lengths, self.plan.row, self.pad_id)
+        batch.rows = np.unique(taken.rows_S).tolist()
         return batch
 
 

@@ -22,7 +22,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,6 +32,7 @@ from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.data.encode import KINDS, Options, Sample, Tally
+from danlu.data.samples import Samples, Shard
 from danlu.data.sources import Source
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -41,34 +42,13 @@ PATIENCE = 10.0  # seconds between two lines of progress
 ARRAYS = {"starts": np.int64, "lengths": np.int32, "rows": np.int64, "codes": np.uint8}
 
 
-@dataclass
-class Encoded:
-    """Samples by number. Sample i reads tokens[starts[i] :][: lengths[i]] and learns the ones after each."""
+class Encoded(Samples):
+    """Samples of the cache, and what happened when they were made."""
 
-    tokens: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-    rows: np.ndarray
-    codes: np.ndarray | None = None
-    table: tuple[float, ...] = (1.0,)
-    """Weights that `codes` points into."""
-    key: str = ""
-    tally: Tally = field(default_factory=Tally)
-    shapes: dict[str, int] = field(default_factory=dict)
-    """How many rows of each shape there were."""
-    lines: list[tuple[str, int]] = field(default_factory=list)
-    """The files and how many lines each has."""
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def where(self, row: int) -> str:
-        """Return the file and line of a row of the data."""
-        for path, count in self.lines:
-            if row < count:
-                return f"{path}:{row + 1}"
-            row -= count
-        return f"row {row}"
+    def __init__(self, shard: Shard, key: str, tally: Tally, shapes: dict[str, int]) -> None:
+        super().__init__([shard], key)
+        self.tally = tally
+        self.shapes = shapes
 
 
 def encoded(paths_: Sequence[str | Path], kind: str, tokenizer: Tokenizer, options: Options) -> Encoded:
@@ -81,7 +61,7 @@ def encoded(paths_: Sequence[str | Path], kind: str, tokenizer: Tokenizer, optio
             f"{error.filename or paths.cache()}: {error.strerror}",
             "set DANLU_CACHE to a writable folder with room",
         ) from None
-    found.lines = [(str(file.path), lines) for file, (_, lines) in zip(source.files, found.lines)]
+    found.files = [str(file.path) for file in source.files]
     names = ", ".join(str(file.path) for file in source.files)
     for shape, count in found.shapes.items():
         say(f"found: {shape}, {count:,} rows")
@@ -151,14 +131,8 @@ def _open(folder: Path, key: str) -> Encoded | None:
         }
     except (OSError, ValueError, KeyError):
         return None
-    return Encoded(
-        **arrays,
-        table=tuple(meta["table"]),
-        key=key,
-        tally=Tally(**meta["tally"]),
-        shapes=meta["shapes"],
-        lines=[("", n) for n in meta["lines"]],
-    )
+    shard = Shard(**arrays, table=tuple(meta["table"]))
+    return Encoded(shard, key, Tally(**meta["tally"]), meta["shapes"])
 
 
 def _map(path: Path, kind: str, size: int) -> np.ndarray:
@@ -253,6 +227,5 @@ class Writer:
             "table": list(self._table) or [1.0],
             "tally": asdict(self.tally),
             "shapes": source.shapes,
-            "lines": [file.count for file in source.files],
         }
         paths.write_text(self._folder / "meta.json", json.dumps(meta, indent=1))

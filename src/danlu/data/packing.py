@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from danlu.data.order import Order, mix
+from danlu.data.samples import Samples
 
 WINDOW = 4096
 COUNTED = 1024
@@ -60,28 +61,28 @@ class Plan:
 
     def __init__(
         self,
-        lengths: np.ndarray,
+        samples: Samples,
         row: int,
         seed: int,
         packing: bool = True,
         shuffle: bool = True,
         window: int = WINDOW,
     ) -> None:
-        self.lengths = lengths
+        self.samples = samples
         self.row = row
         self.seed = seed
         self.packing = packing
         self.shuffle = shuffle
-        self.windows = max(1, round(len(lengths) / window))
+        self.windows = max(1, round(len(samples) / window))
         self._counts: dict[int, int] = {}
 
     def rows(self, epoch: int, window: int) -> list[list[int]]:
         """Return the samples of each row of one window, in the order they are trained on."""
-        order = Order(len(self.lengths), mix(self.seed, epoch) if self.shuffle else None)
+        order = Order(len(self.samples), mix(self.seed, epoch) if self.shuffle else None)
         samples = order[np.arange(self._edge(window), self._edge(window + 1))]
         if not self.packing:
             return [[sample] for sample in samples.tolist()]
-        groups = best_fit(self.lengths[samples], self.row)
+        groups = best_fit(self.samples.lengths_of(samples), self.row)
         places = Order(len(groups), mix(self.seed, epoch, window, 1) if self.shuffle else None)
         numbers = samples.tolist()
         return [[numbers[i] for i in groups[place]] for place in places[np.arange(len(groups))].tolist()]
@@ -89,10 +90,10 @@ class Plan:
     def count_rows(self, epoch: int) -> int:
         """Return how many rows an epoch has, by planning it: about two seconds a million samples."""
         if not self.packing:
-            return len(self.lengths)
+            return len(self.samples)
         if epoch not in self._counts:
             self._counts[epoch] = sum(len(self.rows(epoch, window)) for window in range(self.windows))
         return self._counts[epoch]
 
     def _edge(self, window: int) -> int:
-        return len(self.lengths) * window // self.windows
+        return len(self.samples) * window // self.windows

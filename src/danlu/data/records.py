@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from danlu.base.errors import nearest
+from danlu.data.rows import BadRow
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -38,14 +39,6 @@ class Dialogue:
 
 
 Record = Text | Dialogue
-
-
-class BadRow(Exception):
-    """A row that cannot be used: the field, what is wrong with it, what to do."""
-
-    def __init__(self, field: str, problem: str, hint: str) -> None:
-        super().__init__(f"{field}: {problem}" if field else problem)
-        self.hint = hint
 
 
 class Shape(NamedTuple):

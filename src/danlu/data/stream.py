@@ -15,16 +15,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.data.ahead import Ahead
 from danlu.data.batch import Batch
 from danlu.data.deal import Cursor, Dealer
 from danlu.data.encode import Options
-from danlu.data.encoded import Encoded, encoded
+from danlu.data.encoded import encoded
 from danlu.data.packing import WINDOW, Plan
+from danlu.data.samples import Samples
 from danlu.tokenizer.tokenizer import Tokenizer
 
 
@@ -33,7 +32,7 @@ class Stream:
 
     def __init__(
         self,
-        samples: Encoded,
+        samples: Samples,
         *,
         seq_len: int,
         rows_per_step: int,
@@ -49,7 +48,7 @@ class Stream:
         prefetch: int = 2,
     ) -> None:
         self.samples = samples
-        self.plan = Plan(samples.lengths, seq_len, seed, packing, shuffle, window)
+        self.plan = Plan(samples, seq_len, seed, packing, shuffle, window)
         self.rows_per_step = rows_per_step
         self.epochs = epochs
         self._dealer = Dealer(samples, self.plan, rows_per_step, micro_batch, rank, ranks, pad_id)
@@ -74,8 +73,7 @@ class Stream:
     @property
     def mean_context(self) -> float:
         """How many tokens before it a token sees on average."""
-        lengths = self.samples.lengths.astype(np.float64)
-        return float((lengths**2).sum() / (2 * lengths.sum()))
+        return self.samples.mean_context
 
     @property
     def steps_per_epoch(self) -> int:

@@ -35,7 +35,7 @@ from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.data.batch import IGNORE
 from danlu.data.records import Dialogue, Record, Text
-from danlu.data.sources import read_jsonl
+from danlu.data.sources import Source
 from danlu.device import ops
 from danlu.model.decoder import Decoder
 from danlu.tokenizer.chat import encode_chats
@@ -189,6 +189,6 @@ def encode(tokenizer: Tokenizer, records: Sequence[Record]) -> Iterator[Row]:
 
 def read(tokenizer: Tokenizer, files: Sequence[str | Path], limit: int | None = None) -> Iterator[Row]:
     """Yield the rows of jsonl files, text or chat, as tokens."""
-    records = (record for _, record in itertools.islice(read_jsonl(files, None), limit))
+    records = (record for _, record in itertools.islice(Source(files, None), limit))
     while part := list(itertools.islice(records, ROWS)):
         yield from encode(tokenizer, part)
