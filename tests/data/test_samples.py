@@ -10,17 +10,12 @@ from danlu.data.samples import Samples, Shard
 from made_samples import encoded
 
 
-def in_shards(whole: Shard, cuts: list[int]) -> Samples:
+def in_shards(w: Shard, cuts: list[int]) -> Samples:
     """Return the samples of a shard as several, cut before these numbers."""
-    edges = [0, *sorted(cuts), len(whole)]
+    edges = [0, *sorted(cuts), len(w)]
     spans = list(zip(edges, edges[1:]))
     return Samples(
-        [
-            Shard(
-                whole.tokens, whole.starts[a:b], whole.lengths[a:b], whole.rows[a:b], whole.codes, whole.table
-            )
-            for a, b in spans
-        ]
+        [Shard(w.tokens, w.starts[a:b], w.lengths[a:b], w.rows[a:b], w.codes, w.table) for a, b in spans]
     )
 
 
