@@ -19,7 +19,7 @@ MODULES = [path for path in PYTHON if ENGINE in path.parents]
 
 FLOORS = [
     {"base"},
-    {"device", "hub", "tokenizer", "tools"},
+    {"device", "hub", "starter", "tokenizer", "tools"},
     {"model", "data"},
     {"parallel", "checkpoint", "generate"},
     {"train", "evaluate"},
@@ -32,6 +32,7 @@ ROOF = len(FLOORS)
 MUST_NOT_KNOW = {
     "base": ["torch"],
     "hub": ["torch"],
+    "starter": ["torch"],
     "manager": ["torch"],
     "tokenizer": ["torch"],
     "tools": ["torch"],

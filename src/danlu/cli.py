@@ -6,22 +6,26 @@ A `UserError` anywhere below ends here as two lines and exit code 2.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from typing import Any
 
 import click
 
 from danlu import __version__
-from danlu.base.errors import UserError, nearest
+from danlu.base.errors import UserError
 from danlu.base.log import rank
+from danlu.lazy import Lazy
 
 # name: (module with a click command called `command`, what it does)
 COMMANDS = {
     "train": ("danlu.training", "Train a stage: a name in configs/ or a YAML file, then key=value."),
     "config": ("danlu.explain", "Print every key of a stage with its default and meaning."),
     "chat": ("danlu.chat", "Talk to finished weights, or answer --prompt and leave."),
+    "data": ("danlu.data_commands", "Check, show, convert and prepare data; write a starter set."),
+    "tokenizer": (
+        "danlu.tokenizer_commands",
+        "Train or measure a tokenizer; extend or trim a vocabulary.",
+    ),
     "eval": ("danlu.eval", "Measure a model: perplexity."),
     "plot": ("danlu.plot", "Draw loss, learning rate and throughput of runs into one PNG."),
     "info": ("danlu.info", "Print host, device, versions and features."),
@@ -29,30 +33,7 @@ COMMANDS = {
 }
 
 
-class Lazy(click.Group):
-    """A group that imports a command's module when that command is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[name][0]).command
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise UserError(f"there is no command '{args[0]}'", nearest(args[0], COMMANDS))
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Lazy, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="danlu")
 def cli() -> None:
     """Danlu (丹炉): from a file of text to an aligned, tool-calling model behind an endpoint.

@@ -9,17 +9,18 @@ import sys
 import pytest
 
 from danlu.base.errors import UserError
-from danlu.tokenizer import corpus
+from danlu.starter import corpus
 from danlu.tokenizer.tokenizer import STARTER
 from danlu.tokenizer.train import train
 
+TRAIN = [sys.executable, "-m", "danlu", "tokenizer", "train"]
 FILES = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_the_script_makes_the_shipped_files_again(tmp_path, hash_seed):
     env = {**os.environ, "PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": hash_seed}
-    subprocess.run([sys.executable, "-m", "danlu.tokenizer.train", "--out", tmp_path], env=env, check=True)
+    subprocess.run([*TRAIN, "--out", tmp_path], env=env, check=True)
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (STARTER / name).read_bytes(), name
 
@@ -28,7 +29,17 @@ def test_own_text_makes_an_own_tokenizer(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("炼丹炼丹炼丹 abcabcabc abcabcabc\n" * 3, encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
-    command = [sys.executable, "-m", "danlu.tokenizer.train", "--out", tmp_path / "own", "--size", "268"]
+    command = [
+        sys.executable,
+        "-m",
+        "danlu",
+        "tokenizer",
+        "train",
+        "--out",
+        tmp_path / "own",
+        "--size",
+        "268",
+    ]
     subprocess.run([*command, "--text", text], env=env, check=True)
     assert (tmp_path / "own" / "tokenizer.json").is_file()
 

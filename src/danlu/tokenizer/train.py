@@ -1,7 +1,4 @@
-"""Train a byte-level BPE tokenizer; with no argument, the starter one that ships with the engine.
-
-    python -m danlu.tokenizer.train                         writes tokenizer/starter/ again, byte for byte
-    python -m danlu.tokenizer.train --out DIR --size 6400 --text corpus.txt ...
+"""Train a byte-level BPE tokenizer.
 
 Text is cut as Qwen's tokenizers cut it: words with one leading space or sign, every digit by
 itself, runs of signs, runs of line ends. All 256 bytes are in the vocabulary, so nothing is ever
@@ -11,9 +8,7 @@ and whoever types one has typed text.
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,9 +16,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from danlu.base.errors import UserError
-from danlu.base.log import say
-from danlu.tokenizer import corpus
-from danlu.tokenizer.tokenizer import STARTER, Tokenizer
+from danlu.tokenizer.tokenizer import Tokenizer
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # ids 0, 1, 2: padding, begin, end
 SIZE = 2048
@@ -82,29 +75,3 @@ def lines(paths: list[Path]) -> Iterator[str]:
     for path in paths:
         with path.open(encoding="utf-8") as file:
             yield from file
-
-
-def main() -> None:
-    assert __doc__
-    parser = argparse.ArgumentParser(
-        prog="python -m danlu.tokenizer.train", description=__doc__.split("\n")[0]
-    )
-    parser.add_argument(
-        "--out", type=Path, default=STARTER, help="folder to write (default: the shipped starter)"
-    )
-    parser.add_argument("--size", type=int, default=SIZE, help="number of tokens (default: %(default)s)")
-    parser.add_argument(
-        "--text", type=Path, nargs="+", help="text files to learn from (default: our own grammar)"
-    )
-    args = parser.parse_args()
-    tokenizer = train(lines(args.text) if args.text else corpus.texts(), args.size)
-    tokenizer.save(args.out)
-    say(f"{args.out}: {tokenizer.size} tokens")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
