@@ -61,6 +61,22 @@ def test_changing_one_sample_leaves_the_others_to_the_bit(dtype):
     assert not torch.equal(before[samples_BT == 1], after[samples_BT == 1])
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["qwen3_moe", "qwen2_moe", "glm4_moe"])
+def test_changing_one_sample_hardly_touches_the_others_in_a_mixture_of_experts(name):
+    """Experts see another number of rows, so their products may round otherwise; nothing else may differ."""
+    cfg = config(name)
+    made = model(cfg)
+    tokens_BT, samples_BT = packed(cfg.vocab_size)
+    changed_BT = torch.where(samples_BT == 1, (tokens_BT + 7) % cfg.vocab_size, tokens_BT)
+    before, after = (
+        made.logits(made(tokens, samples_BT=samples_BT).hidden) for tokens in (tokens_BT, changed_BT)
+    )
+    others_BT = (samples_BT >= 0) & (samples_BT != 1)
+    assert apart(after[others_BT], before[others_BT]) <= 1e-6
+    assert apart(after[samples_BT == 1], before[samples_BT == 1]) > 1e-3
+
+
 def test_the_future_changes_nothing():
     cfg = config("qwen3_moe")
     made = model(cfg)
