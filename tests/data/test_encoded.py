@@ -48,10 +48,10 @@ def folders(cache):
 
 def test_what_is_read_from_the_cache_is_what_was_encoded(texts, cache, capsys):
     first = encoded([texts], "pretrain", STARTER, Options(16))
-    assert "found: text, 50 rows" in capsys.readouterr().err
+    assert "found: pretrain, 50 rows" in capsys.readouterr().err
     before = (folders(cache)[0] / "meta.json").stat()
     second = encoded([texts], "pretrain", STARTER, Options(16))
-    assert "found: text, 50 rows" in capsys.readouterr().err
+    assert "found: pretrain, 50 rows" in capsys.readouterr().err
     assert (folders(cache)[0] / "meta.json").stat() == before
     assert first.shards[0].tokens.tolist() == second.shards[0].tokens.tolist() and first.key == second.key
     assert (

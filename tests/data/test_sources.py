@@ -144,7 +144,7 @@ def test_a_row_leads_back_to_its_file_and_line(tmp_path):
         file, line = source.where(row).rsplit(":", 1)
         assert json.loads(open(file).read().splitlines()[int(line) - 1])["text"] == record.text
     assert source.where(row_id(1, 100)) == f"{files[1]}:101"
-    assert source.shapes == {"text": 606}
+    assert source.shapes == {"pretrain": 606}
 
 
 def test_without_a_purpose_every_known_shape_is_read(tmp_path):
