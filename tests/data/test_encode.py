@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from danlu.base.errors import UserError
 from danlu.data.encode import Options, Tally, chat, pretrain
-from danlu.data.records import Dialogue, Text
+from danlu.data.records import Dialogue, Text, Tokens
+from danlu.data.rows import row_id
 from danlu.data.tags import true_tags
 from danlu.tokenizer.chat import encode_chat
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -53,6 +55,40 @@ def test_a_row_decodes_with_begin_and_end():
     (sample,), _ = encode(pretrain, [Text("今天 <|im_end|>")], 64)
     assert STARTER.decode(sample.ids) == "<|im_start|>今天 <|im_end|><|im_end|>"
     assert list(sample.ids).count(2) == 1
+
+
+some_ids = st.lists(st.integers(0, STARTER.size - 1), min_size=2, max_size=30)
+
+
+@given(st.lists(some_ids | st.text("ab 你", max_size=30), min_size=1, max_size=5), st.integers(1, 40))
+@settings(deadline=None)
+def test_ids_that_are_given_stay_as_they_are_among_texts(given_, seq_len):
+    records = [Text(each) if isinstance(each, str) else Tokens(each) for each in given_]
+    samples, tally = encode(pretrain, records, seq_len)
+    assert [sample.row for sample in samples] == list(range(len(records)))
+    for sample, each in zip(samples, given_):
+        assert sample.ids.tolist() == ([1, *STARTER.encode(each), 2] if isinstance(each, str) else each)
+        pieces = [read(sample, cut) for cut in sample.cuts]
+        assert np.concatenate([labels for _, labels in pieces]).tolist() == sample.ids[1:].tolist()
+    assert tally.cut == sum(len(sample.cuts) > 1 for sample in samples)
+
+
+@given(some_ids, st.data())
+@settings(deadline=None)
+def test_of_given_ids_the_first_may_be_only_read(ids, data):
+    begin, seq_len = data.draw(st.integers(0, len(ids) - 1)), data.draw(st.integers(1, 40))
+    (sample,), _ = encode(pretrain, [Tokens(ids, begin)], seq_len)
+    weights = np.ones(len(ids)) if sample.weights is None else sample.weights
+    learned = {s + 1 + i for s, length in sample.cuts for i in range(length) if weights[s + 1 + i]}
+    assert learned == set(range(max(begin, 1), len(ids)))
+    for start, length in sample.cuts:
+        assert weights[start + 1 : start + 1 + length].any(), "a piece that teaches nothing is left out"
+
+
+def test_ids_outside_the_vocabulary_are_named_with_their_row():
+    with pytest.raises(UserError, match=rf"file 3, row 8: input_ids\[1\] is {STARTER.size}, and") as error:
+        list(pretrain(STARTER, [(row_id(2, 7), Tokens([1, STARTER.size]))], Options(8), Tally()))
+    assert "tokenizer" in error.value.hint
 
 
 def test_a_chat_that_fits_keeps_every_label_and_drops_what_follows_the_last():

@@ -192,3 +192,17 @@ def test_a_stream_of_files_packs_pads_and_names_its_rows(texts, chats):
 def test_a_step_smaller_than_a_row_is_refused(texts):
     with pytest.raises(UserError, match="batch_tokens: 31 is less than one row of seq_len=32"):
         open_stream([texts], "pretrain", STARTER, seq_len=32, batch_tokens=31, micro_batch=1)
+
+
+@pytest.mark.parametrize("questions_at", [(), (0,), (2,), (0, 1, 2), (1,)])
+def test_rows_with_and_without_weights_lie_side_by_side(tmp_path, questions_at):
+    """The oracle: where each label stands in its row, and how many ids of the row are only read."""
+    rows = [{"input_ids": list(range(10 * i, 10 * i + 6)), "seq_len": 6} for i in range(1, 4)]
+    for number in questions_at:
+        rows[number]["seq_len"] = 3
+    path = tmp_path / "tokens.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    taken = encoded([path], "pretrain", STARTER, Options(16)).take(np.arange(3))
+    assert taken.tokens_N.tolist() == [token for row in rows for token in row["input_ids"][:-1]]
+    wanted = [float(place >= row["seq_len"] % 6) for row in rows for place in range(1, 6)]
+    assert (wanted if taken.weights_N is None else taken.weights_N.tolist()) == wanted

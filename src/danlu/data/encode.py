@@ -1,6 +1,7 @@
 """Records to token ids, cut to length, with what is learned of each.
 
-    pretrain   bos + text + eos, cut every `seq_len` places; every token after the first is learned
+    pretrain   bos + text + eos, cut every `seq_len` places; every token after the first is learned;
+               ids that are given stay as they are
     chat       what the template renders, up to the last learned token; see tokenizer/chat.py
 
 A chat that is too long loses its end; where that would take every learned token, it loses its
@@ -16,7 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from danlu.data.records import Dialogue, Record, Text
+from danlu.base.errors import UserError
+from danlu.data.records import Dialogue, Record, Text, Tokens
+from danlu.data.rows import split_row
 from danlu.data.tags import true_tags
 from danlu.tokenizer.chat import Chat, Span, encode_chats, weigh
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -87,15 +90,38 @@ Encoder = Callable[[Tokenizer, "Sequence[tuple[int, Record]]", Options, Tally], 
 def pretrain(
     tokenizer: Tokenizer, records: Sequence[tuple[int, Record]], options: Options, tally: Tally
 ) -> Iterator[Sample]:
-    """Yield texts between begin and end tokens, in pieces that together lose no token."""
-    texts = [record.text for _, record in records if isinstance(record, Text)]
+    """Yield texts between begin and end tokens, in pieces that together lose no token.
+
+    What is token ids already gets neither; a piece of it without anything to learn is left out.
+    """
+    texts = iter(tokenizer.encode_many([record.text for _, record in records if isinstance(record, Text)]))
     begin, end = tokenizer.beginning(), [tokenizer.eos_id]
-    for (row, _), ids in zip(records, tokenizer.encode_many(texts)):
-        whole = np.array([*begin, *ids, *end])
+    for row, record in records:
+        weights, read = None, 0
+        if isinstance(record, Tokens):
+            whole, read = _known(record, tokenizer, row), record.read
+            weights = (np.arange(len(whole)) >= read).astype(np.float32) if read > 1 else None
+        else:
+            whole = np.array([*begin, *next(texts), *end])
         places = len(whole) - 1
         starts = range(0, places, options.seq_len)
         tally.cut += len(starts) > 1
-        yield Sample(row, whole, None, [(s, min(options.seq_len, places - s)) for s in starts])
+        cuts = [(s, min(options.seq_len, places - s)) for s in starts if s + options.seq_len >= read]
+        yield Sample(row, whole, weights, cuts)
+
+
+def _known(record: Tokens, tokenizer: Tokenizer, row: int) -> np.ndarray:
+    """Return ids that are all of the vocabulary."""
+    ids = np.array(record.ids)
+    if ids.max() >= tokenizer.size:
+        place = int(np.argmax(ids >= tokenizer.size))
+        file, number = split_row(row)
+        raise UserError(
+            f"file {file + 1}, row {number + 1}: input_ids[{place}] is {ids[place]}, and the vocabulary"
+            f" of {tokenizer.name} has {tokenizer.size:,} tokens",
+            "use the tokenizer that made these ids",
+        )
+    return ids
 
 
 def chat(

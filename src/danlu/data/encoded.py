@@ -190,8 +190,12 @@ class Writer:
         base = self._sizes["tokens"]
         self._append("tokens", sample.ids)
         if sample.weights is not None:
+            if not self._table:
+                self._ones(base)  # all before weigh 1
             values, places = np.unique(sample.weights, return_inverse=True)
             self._append("codes", np.array([self._code(value) for value in values.tolist()])[places])
+        elif self._table:
+            self._ones(len(sample.ids))
         self._append("starts", [base + start for start, _ in sample.cuts])
         self._append("lengths", [length for _, length in sample.cuts])
         self._append("rows", [sample.row] * len(sample.cuts))
@@ -200,6 +204,11 @@ class Writer:
             self.tally.tokens += length
             labels = None if sample.weights is None else sample.weights[start + 1 : start + 1 + length]
             self.tally.learned += length if labels is None else int(np.count_nonzero(labels))
+
+    def _ones(self, count: int) -> None:
+        """Append codes of weight 1, a part at a time."""
+        for begin in range(0, count, 1 << 20):
+            self._append("codes", np.full(min(1 << 20, count - begin), self._code(1.0)))
 
     def _append(self, name: str, values: np.ndarray | Iterable[int]) -> None:
         array = np.asarray(values, self._kinds[name])
