@@ -1,0 +1,86 @@
+"""Every row of some files with its place and its value, whatever else is wrong with them.
+
+Rows are told by `sources.told`, as in training; here also the value is kept as it stood in the file. A
+file that cannot be opened or read to its end is one finding, and reading goes on with the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from danlu.base.errors import UserError
+from danlu.data.formats import Block, Format, Reading
+from danlu.data.lint.findings import BAD, Finding
+from danlu.data.records import Record
+from danlu.data.rows import BadRow, Place, Row
+from danlu.data.sources import Source, told
+
+
+class Met(NamedTuple):
+    """One row."""
+
+    file: str
+    line: int
+    shape: str
+    record: Record | BadRow
+    value: Any
+    """What the row holds as it stands, or a BadRow."""
+    block: Block
+
+
+@dataclass
+class Watched:
+    """A block that remembers the value it gave last."""
+
+    inner: Block
+    value: Any = None
+
+    @property
+    def place(self) -> Place:
+        return self.inner.place
+
+    @property
+    def after(self) -> Place:
+        return self.inner.after
+
+    def rows(self) -> Iterator[Row]:
+        for row in self.inner.rows():
+            self.value = row.value
+            yield row
+
+
+def files(
+    paths: Sequence[str], purpose: str | None, reading: Reading
+) -> Iterator[tuple[Source, Format] | Finding]:
+    """Yield every file that can be opened, and what is wrong with the others."""
+    for path in paths:
+        try:
+            source = Source([path], purpose, reading)
+        except UserError as error:
+            yield unreadable(path, error)
+            continue
+        for file in source.files:
+            yield source, file
+
+
+def rows(source: Source, file: Format) -> Iterator[Met | Finding]:
+    """Yield every row of a file, and at last why it could not be read to its end, if so."""
+    try:
+        for block in file.blocks():
+            watched = Watched(block)
+            for found in told(watched, 0, source.purpose, source.reading):
+                line = found.place.number + 1
+                yield Met(str(file.path), line, found.shape, found.record, watched.value, block)
+    except (UserError, OSError) as error:
+        yield unreadable(str(file.path), error)
+
+
+def unreadable(path: str, error: UserError | OSError) -> Finding:
+    """Return what is wrong with a whole file."""
+    if isinstance(error, OSError):
+        return Finding(BAD, "files", path, 0, "", f"cannot be read: {error.strerror}", "check the disk")
+    problem = error.problem.removeprefix(f"{Path(path)}: ").removeprefix(f"{path}: ")
+    return Finding(BAD, "files", path, 0, "", problem, error.hint)
