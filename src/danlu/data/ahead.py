@@ -2,16 +2,23 @@
 
 The items carry their own state, so whoever consumes them knows exactly where it stands, however far
 ahead the thread is. An error in the thread is raised where its item would have come.
+
+A thread that still works when Python ends would be torn out of the middle of torch, which aborts the
+process; so all are stopped, and waited for, before that.
 """
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+_working: weakref.WeakKeyDictionary[threading.Thread, threading.Event] = weakref.WeakKeyDictionary()
+"""Threads, and what tells each to stop."""
 
 
 class Ahead(Generic[T]):
@@ -20,9 +27,11 @@ class Ahead(Generic[T]):
     def __init__(self, items: Iterator[T], depth: int) -> None:
         self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
         self._stop = threading.Event()
-        threading.Thread(
+        thread = threading.Thread(
             target=_work, args=(items, self._queue, self._stop), daemon=True, name="batches"
-        ).start()
+        )
+        _working[thread] = self._stop
+        thread.start()
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -58,3 +67,12 @@ def _work(
                 break
             except queue.Full:
                 continue
+
+
+@atexit.register
+def _end() -> None:
+    threads = list(_working.items())
+    for _, stop in threads:
+        stop.set()
+    for thread, _ in threads:
+        thread.join()
