@@ -86,8 +86,11 @@ def recognise(row: Any, purpose: str | None) -> tuple[str, Record]:
 
 def _meant(row: Row, purpose: str | None) -> str:
     """Return the name of the one shape a row has that serves a purpose."""
-    found = _found(row)
-    fitting = [name for name in found if purpose is None or purpose in SHAPES[name].purposes]
+    found = _found(row, tuple(key for key, value in row.items() if value is not None))
+    fitting = _serving(found, purpose)
+    if not fitting:  # a key that holds nothing counts only where there is nothing else
+        found = _found(row, tuple(row)) or found
+        fitting = _serving(found, purpose)
     if len(fitting) > 1:
         fitting = [name for name in fitting if not any(_asks_more(other, name) for other in fitting)]
     if len(fitting) == 1:
@@ -106,13 +109,13 @@ def _meant(row: Row, purpose: str | None) -> str:
     raise _missing(row, purpose)
 
 
-def _found(row: Row) -> list[str]:
-    """Return the shapes a row has; a key that holds nothing counts only where there is nothing else."""
-    for keys in (tuple(key for key, value in row.items() if value is not None), tuple(row)):
-        names = [name for name in _by_keys(keys) if (tells := SHAPES[name].tells) is None or tells(row)]
-        if names:
-            return names
-    return []
+def _found(row: Row, keys: tuple[str, ...]) -> list[str]:
+    """Return the shapes that a row of these keys has."""
+    return [name for name in _by_keys(keys) if (tells := SHAPES[name].tells) is None or tells(row)]
+
+
+def _serving(names: list[str], purpose: str | None) -> list[str]:
+    return [name for name in names if purpose is None or purpose in SHAPES[name].purposes]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,0 +1,492 @@
+"""Each shape of row becomes its record; other keys change nothing; what fits twice is never guessed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from danlu.data.records import (
+    PURPOSES,
+    Caption,
+    Dialogue,
+    Label,
+    PictureDialogue,
+    Preference,
+    Prompt,
+    Relevance,
+    Text,
+    Tokens,
+    recognise,
+)
+from danlu.data.rows import BadRow
+from danlu.data.shapes import SHAPES
+from danlu.data.shapes.preference import turns
+
+TOOL = {"type": "function", "function": {"name": "tide", "parameters": {"type": "object", "properties": {}}}}
+CALL = {"type": "function", "function": {"name": "tide", "arguments": {"port": "Brest"}}}
+INFERRED = {
+    "type": "function",
+    "function": {
+        "name": "tide",
+        "parameters": {"type": "object", "properties": {"port": {"type": "string"}}},
+    },
+}
+
+
+def says(role, content, **more):
+    return {"role": role, "content": content, **more}
+
+
+def qa(question, answer, *before):
+    return [*before, says("user", question), says("assistant", answer)]
+
+
+def speaks(*turns_):
+    return [{"from": speaker, "value": value} for speaker, value in turns_]
+
+
+THOUGHT = "<think>\n7 is odd\n</think>\n<answer>\nno\n</answer>"
+WRITTEN = "Be kind.\n\n# Tools\n\nYou may call these.\n<tools>\n{}\n</tools>"
+SAID_CALL = '<tool_call>\n{"name": "tide", "arguments": {}}\n</tool_call>'
+TOOL_CHAT = [
+    says("system", WRITTEN),
+    says("user", "When is high water?"),
+    says("assistant", SAID_CALL),
+    says("tool", "17:20"),
+    says("assistant", "At 17:20."),
+]
+GLAIVE = speaks(
+    ("human", "When is high water at Brest?"),
+    ("function_call", '{"name": "tide", "arguments": {"port": "Brest"}}'),
+    ("observation", "17:20"),
+    ("gpt", "At 17:20."),
+)
+GLAIVE_MESSAGES = [
+    says("user", "When is high water at Brest?"),
+    says("assistant", "", tool_calls=[CALL]),
+    says("tool", "17:20"),
+    says("assistant", "At 17:20."),
+]
+XLAM_TOOL = {"name": "tide", "description": "Water.", "parameters": {"port": {"type": "str", "default": "X"}}}
+XLAM_SCHEMA = {
+    "type": "function",
+    "function": {
+        "name": "tide",
+        "description": "Water.",
+        "parameters": {
+            "type": "object",
+            "properties": {"port": {"type": "string", "default": "X"}},
+            "required": [],
+        },
+    },
+}
+
+EXAMPLES = [
+    ("pretrain", "pretrain", {"text": "雨停了。"}, Text("雨停了。")),
+    ("pretrain content", "pretrain", {"content": "雨停了。"}, Text("雨停了。")),
+    ("tokenised rows", "pretrain", {"input_ids": [5, 6, 7], "seq_len": 2}, Tokens([5, 6, 7], 2)),
+    ("tokenised rows", "pretrain", {"input_ids": [5, 6, 7], "seq_len": 3}, Tokens([5, 6, 7])),
+    ("sft chat", "chat", {"conversations": qa("3+4?", "7")}, Dialogue(qa("3+4?", "7"))),
+    (
+        "sft chat",
+        "chat",
+        {"conversations": qa("3+4?", "7", says("system", "Short."))},
+        Dialogue(qa("3+4?", "7", says("system", "Short."))),
+    ),
+    (
+        "tool sft",
+        "chat",
+        {"conversations": qa("3+4?", "7", says("system", "Short.", functions=[TOOL]))},
+        Dialogue(qa("3+4?", "7", says("system", "Short.")), [TOOL]),
+    ),
+    (
+        "sft messages",
+        "chat",
+        {"messages": [says("user", "hey", loss_mask=0), says("assistant", "ho", loss_mask=1)]},
+        Dialogue([says("user", "hey", loss_mask=0), says("assistant", "ho", loss_mask=1)]),
+    ),
+    ("sft messages", "chat", {"messages": qa("a", "b"), "tools": [TOOL]}, Dialogue(qa("a", "b"), [TOOL])),
+    (
+        "alpaca",
+        "chat",
+        {"instruction": "翻译", "input": "sea", "output": "海"},
+        Dialogue(qa("翻译\nsea", "海")),
+    ),
+    ("alpaca", "chat", {"instruction": "Sing", "input": "", "output": "La."}, Dialogue(qa("Sing", "La."))),
+    (
+        "alpaca",
+        "chat",
+        {"instruction": "c", "output": "d", "system": "s", "history": [["a", "b"]]},
+        Dialogue(qa("c", "d", says("system", "s"), *qa("a", "b"))),
+    ),
+    ("belle", "chat", {"input": "写诗", "target": "月"}, Dialogue(qa("写诗", "月"))),
+    (
+        "context/target",
+        "chat",
+        {"context": "Instruction: 翻译\nInput: sea\nAnswer: ", "target": "海"},
+        Dialogue(qa("翻译\nsea", "海")),
+    ),
+    (
+        "context/target",
+        "chat",
+        {"context": "Instruction: Sing\nAnswer: ", "target": "La."},
+        Dialogue(qa("Sing", "La.")),
+    ),
+    ("context/target", "chat", {"context": "Who?", "target": "I."}, Dialogue(qa("Who?", "I."))),
+    (
+        "adgen",
+        "chat",
+        {"content": "类型#伞 颜色#蓝", "summary": "一把蓝伞。"},
+        Dialogue(qa("类型#伞 颜色#蓝", "一把蓝伞。")),
+    ),
+    ("reason", "chat", {"conversations": qa("Is 7 even?", THOUGHT)}, Dialogue(qa("Is 7 even?", THOUGHT))),
+    ("tool sft", "chat", {"conversations": TOOL_CHAT}, Dialogue(TOOL_CHAT)),
+    (
+        "sharegpt",
+        "chat",
+        {"conversations": speaks(("system", "s"), ("human", "a"), ("gpt", "b"))},
+        Dialogue(qa("a", "b", says("system", "s"))),
+    ),
+    ("glaive raw", "chat", {"conversations": GLAIVE}, Dialogue(GLAIVE_MESSAGES, [INFERRED], inferred=True)),
+    (
+        "glaive raw",
+        "chat",
+        {"conversations": GLAIVE, "tools": json.dumps([TOOL["function"]])},
+        Dialogue(GLAIVE_MESSAGES, [TOOL]),
+    ),
+    (
+        "xlam raw",
+        "chat",
+        {
+            "query": "Tide at Brest?",
+            "tools": json.dumps([XLAM_TOOL]),
+            "answers": json.dumps([CALL["function"]]),
+        },
+        Dialogue([says("user", "Tide at Brest?"), says("assistant", "", tool_calls=[CALL])], [XLAM_SCHEMA]),
+    ),
+    (
+        "rlaif",
+        "prompt",
+        {"conversations": [*qa("a", "b"), *qa("c", "空")]},
+        Prompt([*qa("a", "b"), says("user", "c")]),
+    ),
+    (
+        "rlaif",
+        "prompt",
+        {"conversations": qa("3+4?", "7")},
+        Prompt([says("user", "3+4?")], answer="7"),
+    ),
+    ("sft messages", "prompt", {"messages": [says("user", "q")]}, Prompt([says("user", "q")])),
+    (
+        "agent rl",
+        "prompt",
+        {"conversations": qa("6*7?", ""), "gt": 42},
+        Prompt([says("user", "6*7?")], answer="42"),
+    ),
+    (
+        "agent rl messages",
+        "prompt",
+        {"messages": qa("6*7?", "Let me see."), "gt": ["42", "43"], "tools": [TOOL]},
+        Prompt([says("user", "6*7?")], [TOOL], '["42", "43"]'),
+    ),
+    (
+        "xlam raw",
+        "prompt",
+        {"query": "Tide?", "tools": [TOOL], "answers": [CALL]},
+        Prompt([says("user", "Tide?")], [TOOL], json.dumps([CALL])),
+    ),
+    (
+        "alpaca",
+        "prompt",
+        {"instruction": "Sing", "output": "La."},
+        Prompt([says("user", "Sing")], answer="La."),
+    ),
+    (
+        "dpo chat",
+        "preference",
+        {"chosen": qa("q", "good"), "rejected": qa("q", "")},
+        Preference(Dialogue(qa("q", "good")), Dialogue(qa("q", ""))),
+    ),
+    (
+        "dpo chat",
+        "preference",
+        {"prompt": "q", "chosen": [says("assistant", "good")], "rejected": [says("assistant", "bad")]},
+        Preference(Dialogue(qa("q", "good")), Dialogue(qa("q", "bad"))),
+    ),
+    (
+        "hh-rlhf",
+        "preference",
+        {"chosen": "\n\nHuman: q\n\nAssistant: good", "rejected": "\n\nHuman: q\n\nAssistant: bad"},
+        Preference(Dialogue(qa("q", "good")), Dialogue(qa("q", "bad"))),
+    ),
+    (
+        "prompt pair",
+        "preference",
+        {"prompt": "q", "chosen": "good", "rejected": "bad"},
+        Preference(Dialogue(qa("q", "good")), Dialogue(qa("q", "bad"))),
+    ),
+    (
+        "feedback log",
+        "preference",
+        {"instruct": "i", "input": "x", "model_output": "m", "human_feedback": "h", "is_error": True},
+        Preference(Dialogue(qa("i\nx", "h")), Dialogue(qa("i\nx", "m"))),
+    ),
+    (
+        "feedback log",
+        "chat",
+        {"instruct": "i", "input": "x", "model_output": "m", "human_feedback": "h", "is_error": True},
+        Dialogue(qa("i\nx", "h")),
+    ),
+    (
+        "feedback log",
+        "chat",
+        {"instruct": "i", "input": "", "model_output": "m", "human_feedback": "👍", "is_error": False},
+        Dialogue(qa("i", "m")),
+    ),
+    ("classification", "classify", {"text": "很满意", "label": 1}, Label("很满意", "1")),
+    ("classification", "classify", {"text": "fine", "label": "good"}, Label("fine", "good")),
+    (
+        "clip pairs",
+        "caption",
+        {"file_path": "img/1.jpg", "prompt": "a kite", "zh_prompt": "风筝"},
+        Caption("img/1.jpg", ("a kite", "风筝")),
+    ),
+    (
+        "chinese-clip",
+        "retrieval",
+        {"text_id": 8, "text": "风筝", "image_ids": [12]},
+        Relevance(8, "风筝", (12,)),
+    ),
+    ("retrieval eval", "retrieval", {"text_id": 8, "image_ids": [12, 7]}, Relevance(8, None, (12, 7))),
+    (
+        "llava",
+        "picture",
+        {"image": "1.jpg", "conversations": [{"value": "<image>\n这是什么"}, {"value": "风筝"}]},
+        PictureDialogue("1.jpg", qa("<image>\n这是什么", "风筝")),
+    ),
+]
+NAMED = [pytest.param(*example, id=f"{i}-{example[0]}") for i, example in enumerate(EXAMPLES)]
+MENTIONED = {key for _, _, row, _ in EXAMPLES for key in row} | {
+    key for s in SHAPES.values() for key in s.keys
+}
+others = st.dictionaries(
+    st.text(min_size=1, max_size=8).filter(
+        lambda key: key not in MENTIONED and key not in ("role", "question")
+    ),
+    st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=2),
+    max_size=4,
+)
+
+
+@pytest.mark.parametrize(("name", "purpose", "row", "record"), NAMED)
+def test_a_row_becomes_its_record(name, purpose, row, record):
+    before = json.dumps(row)
+    assert recognise(row, purpose) == (name, record)
+    assert json.dumps(row) == before, "the row is left as it was"
+
+
+def test_every_shape_and_every_purpose_has_an_example():
+    """Names told from the record stand for the shape that they refine."""
+    refined = {"rlaif", "reason", "tool sft", "glaive raw"}
+    assert {name for name, *_ in EXAMPLES} == set(SHAPES) | refined
+    assert {purpose for _, purpose, *_ in EXAMPLES} == set(PURPOSES)
+
+
+@given(st.sampled_from(EXAMPLES), others, st.randoms(use_true_random=False))
+def test_other_keys_and_their_order_change_nothing(example, more, random):
+    name, purpose, row, record = example
+    keys = [*row.items(), *more.items()]
+    random.shuffle(keys)
+    assert recognise(dict(keys), purpose) == (name, record)
+
+
+@pytest.mark.parametrize(("name", "purpose", "row", "record"), NAMED)
+def test_keys_that_hold_nothing_count_as_absent(name, purpose, row, record):
+    empty = dict.fromkeys((key for shape in SHAPES.values() for key in shape.keys), None)
+    assert recognise({**empty, **row}, purpose) == (name, record)
+
+
+@pytest.mark.parametrize(("name", "purpose", "row", "record"), NAMED)
+def test_a_shape_that_does_not_serve_is_named_with_what_is_wanted(name, purpose, row, record):
+    for other in PURPOSES:
+        try:
+            _, found = recognise(row, other)
+        except BadRow as bad:
+            assert bad.hint and "\n" not in f"{bad}{bad.hint}"
+            if other not in ("prompt", "chat", purpose):
+                assert re.search(rf"this is for \w+, not for {other}|is missing|no better answer", str(bad))
+        else:
+            allowed = {
+                "pretrain": (Text, Tokens),
+                "chat": Dialogue,
+                "prompt": Prompt,
+                "preference": Preference,
+                "classify": Label,
+                "caption": Caption,
+                "picture": PictureDialogue,
+                "retrieval": Relevance,
+            }
+            assert isinstance(found, allowed[other])
+
+
+@pytest.mark.parametrize(
+    ("row", "purpose", "message"),
+    [
+        (
+            {"conversations": qa("a", "b"), "messages": qa("a", "b")},
+            "chat",
+            "both 'conversations' and 'messages'",
+        ),
+        ({"text": "a", "messages": qa("a", "b")}, None, "both 'text' and 'messages'"),
+        (
+            {"instruction": "a", "output": "b", "input": "c", "target": "d"},
+            "chat",
+            r"both 'instruction'\+'output' and 'input'\+'target'",
+        ),
+        (
+            {"text": "a", "content": "b", "input_ids": [1, 2]},
+            "pretrain",
+            "'text' and 'content' and 'input_ids'",
+        ),
+    ],
+)
+def test_a_row_with_two_shapes_names_both(row, purpose, message):
+    with pytest.raises(BadRow, match=message) as error:
+        recognise(row, purpose)
+    assert error.value.hint == "keep the one that is meant"
+
+
+@pytest.mark.parametrize(
+    ("row", "purpose", "name"),
+    [
+        ({"text": "a", "messages": qa("a", "b")}, "chat", "sft messages"),
+        ({"text": "a", "messages": qa("a", "b")}, "pretrain", "pretrain"),
+        ({"text": "a", "label": 1}, None, "classification"),
+        ({"text": "a", "label": 1}, "pretrain", "pretrain"),
+        ({"text_id": 1, "text": "a", "image_ids": [2]}, None, "chinese-clip"),
+        ({"content": "a", "summary": "b"}, None, "adgen"),
+        ({"conversations": qa("a", "b"), "gt": "b"}, None, "agent rl"),
+        ({"conversations": qa("a", "b"), "gt": "b"}, "chat", "sft chat"),
+        ({"conversations": qa("a", "b"), "gt": None}, "prompt", "rlaif"),
+        ({"prompt": "q", "chosen": qa("q", "a"), "rejected": qa("q", "b")}, None, "dpo chat"),
+        ({"prompt": "q", "chosen": "Human: q\n\nAssistant: a", "rejected": "b"}, None, None),
+    ],
+)
+def test_the_purpose_decides_and_else_the_shape_that_asks_for_more(row, purpose, name):
+    if name:
+        assert recognise(row, purpose)[0] == name
+    else:
+        with pytest.raises(BadRow, match="paragraphs that begin|rejected: found"):
+            recognise(row, purpose)
+
+
+@pytest.mark.parametrize(
+    ("row", "purpose", "message"),
+    [
+        ({"content": "a", "summary": "b"}, "pretrain", "content: this is for chat, not for pretrain"),
+        ({"image": "1.jpg", "conversations": []}, "chat", "image: this is for picture, not for chat"),
+        ({"instruction": "a"}, "chat", "output: is missing; the row has 'instruction'"),
+        ({"chosen": qa("q", "a")}, "preference", "rejected: is missing"),
+        ({"chosen": 3, "rejected": 4}, "preference", "chosen: found a number"),
+        ({"chosen": qa("q", ""), "rejected": qa("q", "b")}, "preference", r"chosen\[1\].content: is empty"),
+        (
+            {"chosen": qa("q", "a"), "rejected": qa("p", "b")},
+            "preference",
+            r"rejected\[0\]: is not the message",
+        ),
+        (
+            {"chosen": qa("q", "a"), "rejected": [*qa("q", "b"), says("user", "c")]},
+            "preference",
+            "rejected: ends with a message of user",
+        ),
+        ({"chosen": "a", "rejected": "b"}, "preference", 'chosen: found "a"'),
+        ({"prompt": "", "chosen": "a", "rejected": "b"}, "preference", "prompt: is empty"),
+        ({"input_ids": []}, "pretrain", "input_ids: found an empty list"),
+        ({"input_ids": [1]}, "pretrain", "input_ids: found one id"),
+        ({"input_ids": [1, -1]}, "pretrain", r"input_ids\[1\]: found -1"),
+        ({"input_ids": [1, True]}, "pretrain", r"input_ids\[1\]: found true"),
+        ({"input_ids": [1, 2], "seq_len": 3}, "pretrain", "seq_len: found 3"),
+        ({"text": "a", "label": None}, "classify", "label: found null"),
+        ({"text": "a", "label": " "}, "classify", "label: is empty"),
+        ({"text": "a", "label": [1]}, "classify", "label: found a list"),
+        ({"conversations": [says("assistant", "空")]}, "prompt", "conversations: nothing is asked"),
+        ({"conversations": []}, "prompt", "conversations: found an empty list"),
+        ({"query": "q", "answers": "[]"}, "chat", "answers: found an empty list"),
+        ({"query": "q", "answers": "{"}, "chat", "answers: holds text that is not JSON"),
+        (
+            {"query": "q", "answers": [{"name": "f", "arguments": "3"}]},
+            "chat",
+            r"answers\[0\].arguments: found a",
+        ),
+        ({"query": "q", "answers": [CALL], "tools": "f"}, "chat", "tools: holds text that is not JSON"),
+        ({"conversations": speaks(("alien", "a"))}, "chat", r'conversations\[0\].from: found "alien"'),
+        ({"conversations": [*speaks(("human", "a")), 3]}, "chat", r"conversations\[1\]: found a number"),
+        (
+            {"conversations": speaks(("human", ""), ("gpt", "b"))},
+            "chat",
+            r"conversations\[0\].value: is empty",
+        ),
+        (
+            {"conversations": speaks(("human", "a"), ("function_call", "f()"))},
+            "chat",
+            r"conversations\[1\].value: holds text that is not JSON",
+        ),
+        ({"instruction": "a", "output": "b", "history": [["c"]]}, "chat", r"history\[0\]: found a list"),
+        (
+            {"instruct": "i", "model_output": "m", "human_feedback": "h", "is_error": False},
+            "preference",
+            "is_error: is false, so there is no better answer",
+        ),
+        ({"instruct": "i", "model_output": "m", "is_error": True}, "chat", "human_feedback: found null"),
+        ({"instruct": "i", "model_output": "m", "is_error": "maybe"}, "chat", 'is_error: found "maybe"'),
+        ({"file_path": "a.jpg", "prompt": ""}, "caption", "prompt: is empty"),
+        ({"text_id": True, "image_ids": [1]}, "retrieval", "text_id: found true"),
+        ({"text_id": 1, "image_ids": 3}, "retrieval", "image_ids: found a number"),
+        (
+            {"image": "1.jpg", "conversations": qa("what?", "kite")},
+            "picture",
+            "'<image>' stands in it 0 times",
+        ),
+        ({"image": "1.jpg", "conversations": 3}, "picture", "conversations: found a number"),
+    ],
+)
+def test_what_is_wrong_is_named_by_field(row, purpose, message):
+    with pytest.raises(BadRow, match=message) as error:
+        recognise(row, purpose)
+    assert error.value.hint
+
+
+said = st.text("ab:\n 你HumanAssistant", min_size=1, max_size=30).map(str.strip).filter(bool)
+one_turn = said.filter(lambda text: not re.search(r"(\A|\n\n)(Human|Assistant):", text))
+
+
+@given(st.lists(one_turn, min_size=2, max_size=6))
+@settings(deadline=None)
+def test_a_transcript_is_read_back_turn_by_turn(spoken):
+    speakers = itertools.cycle(["Human", "Assistant"])
+    transcript = "".join(f"\n\n{speaker}: {text}" for speaker, text in zip(speakers, spoken))
+    roles = itertools.cycle(["user", "assistant"])
+    assert turns("chosen", transcript) == [says(role, text) for role, text in zip(roles, spoken)]
+
+
+def test_a_transcript_is_cut_only_where_a_paragraph_begins_with_a_speaker():
+    text = "\n\nHuman: Say Human: twice\nHuman: like so\n\nHumans: no\n\nAssistant: ok Assistant: ok"
+    assert turns("chosen", text) == qa("Say Human: twice\nHuman: like so\n\nHumans: no", "ok Assistant: ok")
+
+
+def test_who_speaks_twice_in_a_transcript_goes_on_speaking():
+    text = "Human: a\n\nHuman: b\n\nAssistant: c\n\nAssistant: d"
+    assert turns("chosen", text) == qa("a\n\nb", "c\n\nd")
+
+
+@given(one_turn, one_turn, one_turn)
+def test_alpaca_and_its_written_out_form_are_one_record(instruction, given_, output):
+    framed = f"Instruction: {instruction}\nInput: {given_}\nAnswer: "
+    _, alpaca = recognise({"instruction": instruction, "input": given_, "output": output}, "chat")
+    _, context = recognise({"context": framed, "target": output}, "chat")
+    assert alpaca == context
