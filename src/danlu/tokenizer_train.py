@@ -2,29 +2,81 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from danlu.base.errors import UserError
+from danlu.tokenizer_texts import Texts, options
+
+if TYPE_CHECKING:
+    from danlu.tokenizer.tokenizer import Tokenizer
+
 
 @click.command(name="train")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write.")
-@click.option("--size", default=2048, show_default=True, help="Number of tokens.")
-@click.option("--text", multiple=True, type=click.Path(path_type=Path), help="Text files to learn from.")
-def command(out: Path | None, size: int, text: tuple[Path, ...]) -> None:
-    """Learn a byte-level BPE vocabulary of exactly --size tokens from --text.
+@options
+@click.option("--size", default=2048, show_default=True, metavar="N", help="Number of tokens, exactly.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder to write.")
+@click.option(
+    "--special",
+    multiple=True,
+    metavar="TOKEN",
+    help="A control token beside <|endoftext|>, <|im_start|>, <|im_end|>. Repeatable.",
+)
+@click.option("--force", is_flag=True, help="Replace another tokenizer in DIR.")
+def command(size: int, out: Path | None, special: tuple[str, ...], force: bool, **given: Any) -> None:
+    """Learn a byte-level BPE vocabulary of exactly --size tokens from --text, and print a report on it.
 
-    Without --text it is the starter tokenizer that is made again, byte for byte.
+    The ids 0, 1 and 2 are <|endoftext|> (padding, unknown), <|im_start|> (begin) and <|im_end|> (end);
+    then come those of --special, the 256 bytes, and what the text taught. The same text gives the same
+    files. Texts are read one by one; what grows in memory is the number of distinct words, which
+    --sample-rows bounds. Without --text it is the starter tokenizer that is made again, byte for byte.
 
     \b
-    danlu tokenizer train --text corpus.txt --size 6400 --out my-tokenizer
+    danlu tokenizer train --text corpus.jsonl chats.jsonl --size 6400 --out my-tokenizer
+    danlu tokenizer train --text wiki.txt.gz --size 32000 --sample-rows 2000000 --out my-tokenizer
     """
+    from danlu.base import paths
     from danlu.base.log import say
     from danlu.starter import corpus
+    from danlu.tokenizer.report import lines, measure
     from danlu.tokenizer.tokenizer import STARTER
-    from danlu.tokenizer.train import lines, train
+    from danlu.tokenizer.train import check, train
 
+    texts = Texts(**given)
+    if texts and out is None:
+        raise UserError("where shall the tokenizer go?", "--out DIR")
     out = out or STARTER
-    tokenizer = train(lines(list(text)) if text else corpus.texts(), size)
-    tokenizer.save(out)
-    say(f"{out}: {tokenizer.size} tokens")
+    check(size, special)
+    paths.need_writable(out)
+    _refuse_another(out, size, force)
+    made = train(texts or corpus.texts(), size, special, progress=sys.stderr.isatty())
+    if _holds(out) and not force and _load(out).fingerprint != made.fingerprint:
+        raise _another(out)
+    made.save(out)
+    say(f"{out}: {made.size} tokens")
+    click.echo("\n".join(lines(measure(_load(out)))))
+
+
+def _holds(folder: Path) -> bool:
+    return (folder / "tokenizer.json").exists()
+
+
+def _load(folder: Path) -> Tokenizer:
+    from danlu.tokenizer.tokenizer import Tokenizer
+
+    return Tokenizer.load(folder)
+
+
+def _refuse_another(out: Path, size: int, force: bool) -> None:
+    """Refuse, before any work, to replace a tokenizer that is surely another one."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file", "--out DIR")
+    if _holds(out) and not force and _load(out).size != size:
+        raise _another(out)
+
+
+def _another(out: Path) -> UserError:
+    return UserError(f"{out}: holds another tokenizer", "another --out, or --force to replace it")

@@ -1,7 +1,7 @@
 """Text to token ids and back, for the starter tokenizer and any Hugging Face tokenizer folder.
 
     folder/tokenizer.json           vocabulary and merges, read by the `tokenizers` library
-    folder/tokenizer_config.json    which tokens begin, end and pad a text
+    folder/tokenizer_config.json    which tokens begin, end and pad a text (or special_tokens_map.json)
     folder/chat_template.jinja      how a chat becomes text (or "chat_template" in the config)
 
 Text never becomes control: a `<|im_end|>` that somebody typed is encoded as the seven signs it is.
@@ -56,8 +56,8 @@ class Tokenizer:
         }
         """What a chat template may call bos_token, eos_token and so on."""
         self.size = 1 + max(self._inner.get_vocab(with_added_tokens=True).values())
-        self.bos_id = self._id("bos_token")
-        self.eos_id = self._required("eos_token")
+        self.bos_id = self._id("bos_token", "cls_token")
+        self.eos_id = self._required("eos_token", "sep_token")
         pad = self._id("pad_token")
         self.pad_id = self.eos_id if pad is None else pad
         self.template = template or (CHATML.read_text(encoding="utf-8") if self._speaks_chatml() else None)
@@ -69,7 +69,9 @@ class Tokenizer:
         folder = folder.parent if folder.name == "tokenizer.json" else folder
         if not (folder / "tokenizer.json").is_file():
             raise _no_tokenizer(folder)
-        settings = _read_json(folder / "tokenizer_config.json")
+        settings = _read_json(folder / "special_tokens_map.json") | _read_json(
+            folder / "tokenizer_config.json"
+        )
         template = settings.get("chat_template")
         if isinstance(template, list):  # several, by name
             template = next((t["template"] for t in template if t["name"] == "default"), None)
@@ -152,12 +154,13 @@ class Tokenizer:
     def _speaks_chatml(self) -> bool:
         return {"<|im_start|>", "<|im_end|>"} <= self.control.keys()
 
-    def _id(self, key: str) -> int | None:
-        text = self.variables.get(key)
+    def _id(self, *keys: str) -> int | None:
+        """Return the id of the first of these variables that is set: BERT calls its own otherwise."""
+        text = next((self.variables[key] for key in keys if key in self.variables), None)
         return None if text is None else self._inner.token_to_id(text)
 
-    def _required(self, key: str) -> int:
-        found = self._id(key)
+    def _required(self, key: str, instead: str) -> int:
+        found = self._id(key, instead)
         if found is None:
             raise UserError(
                 f"{self.name}: tokenizer_config.json: {key}: no token {self.variables.get(key)!r}",

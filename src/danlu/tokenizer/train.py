@@ -4,13 +4,20 @@ Text is cut as Qwen's tokenizers cut it: words with one leading space or sign, e
 itself, runs of signs, runs of line ends. All 256 bytes are in the vocabulary, so nothing is ever
 unknown. `<think>`, `<tool_call>` and their like stay ordinary text: three or four tokens each,
 and whoever types one has typed text.
+
+    0 1 2          <|endoftext|> <|im_start|> <|im_end|>
+    3 ...          control tokens of one's own, if any
+    then           the 256 bytes, then what the merges make, the most frequent first
+
+Texts are read once, one after the other; what is kept of them is each distinct word with its count.
+Equal counts are decided by the tokens themselves, so the same texts give the same bytes whatever the
+number of threads.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
@@ -20,6 +27,7 @@ from danlu.tokenizer.tokenizer import Tokenizer
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")  # ids 0, 1, 2: padding, begin, end
 SIZE = 2048
+BYTES = 256
 LONGEST = 12  # bytes of one token: four Chinese characters, or an English word
 CUT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -38,8 +46,14 @@ SETTINGS = {
 }
 
 
-def train(texts: Iterable[str], size: int = SIZE) -> Tokenizer:
-    """Return a tokenizer of exactly `size` tokens, the same for the same texts."""
+def train(
+    texts: Iterable[str], size: int = SIZE, specials: Sequence[str] = (), progress: bool = False
+) -> Tokenizer:
+    """Return a tokenizer of exactly `size` tokens, the same for the same texts.
+
+    `specials` are control tokens beside the three that every tokenizer of ours has.
+    """
+    check(size, specials)
     inner = tokenizers.Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -51,27 +65,36 @@ def train(texts: Iterable[str], size: int = SIZE) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         min_frequency=2,
-        special_tokens=list(SPECIALS),
+        special_tokens=[*SPECIALS, *specials],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         max_token_length=LONGEST,
-        show_progress=False,
+        show_progress=progress,
     )
     inner.train_from_iterator(texts, trainer)
-    if inner.get_vocab_size() != size:
+    found = inner.get_vocab_size()
+    if found != size:
         raise UserError(
-            f"the texts give {inner.get_vocab_size()} tokens, {size} were asked for",
-            "train on more text, or ask for fewer tokens",
+            f"the texts give {found} tokens, {size} were asked for",
+            f"train on more text, or ask for {found} tokens or fewer",
         )
     return Tokenizer(readable(inner.to_str()), SETTINGS)
+
+
+def check(size: int, specials: Sequence[str] = ()) -> None:
+    """Refuse a size that does not hold what every vocabulary has, and control tokens that cannot be."""
+    least = len(SPECIALS) + len(specials) + BYTES
+    if size < least:
+        raise UserError(
+            f"size {size}: a vocabulary has {BYTES} bytes and {least - BYTES} control tokens",
+            f"{least} or more",
+        )
+    for number, special in enumerate(specials):
+        if not special.strip():
+            raise UserError(f"special token {special!r}: is empty", "a name such as '<|tool|>'")
+        if special in SPECIALS or special in specials[:number]:
+            raise UserError(f"special token {special!r}: is there already", "name each once")
 
 
 def readable(text: str) -> str:
     """Return a tokenizer's JSON with one token or merge a line, so that a change of it can be read."""
     return json.dumps(json.loads(text), ensure_ascii=False, indent=1) + "\n"
-
-
-def lines(paths: list[Path]) -> Iterator[str]:
-    """Yield the lines of text files, each with its line end, which BPE should see too."""
-    for path in paths:
-        with path.open(encoding="utf-8") as file:
-            yield from file

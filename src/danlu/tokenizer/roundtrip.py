@@ -1,0 +1,115 @@
+"""Whether text survives a tokenizer: encoded and decoded, whole and token by token.
+
+The planes of Unicode are walked through all 1,112,064 characters that there can be, in pieces; a piece
+that does not come back is searched for the characters that are to blame.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from danlu.tokenizer.decoding import HALF
+from danlu.tokenizer.tokenizer import Tokenizer
+
+SURROGATES = range(0xD800, 0xE000)
+PLANE, PIECE = 0x10000, 512
+NAMED = 3  # culprits told of each check
+SPACE_SIGN = "\u2581"  # what stands for a space in SentencePiece's vocabularies, so that it is one when typed
+TEXTS = {
+    "Chinese": "今天天气很好，我们去公园散步吧！“炼丹”三年，𠮷野家。",
+    "English": "It's 3.14 o'clock, isn't it?  Yes - e-mail me (twice) @ noon.",
+    "emoji": "😀👍🏽👩‍👩‍👧‍👦🏳️‍🌈👩🏿‍🚀🇨🇳1️⃣❤️‍🔥",
+    "code": "def f(x):\n\treturn {'a': x ** 2}  # ok\r\n\r\n    if a != b && c[0] >= 1: pass;\n\n\n",
+    "white space": "a  b   c\t\td \n \n  e\r\nf\u3000g\u00a0h\u200bi",
+    "odd signs": "\x01\x1b[0m\x7f\x85\ufeff\ufffd\u202e\u0301a\u0301\ufffe\uffff\U0010ffff",
+    "markup": '<think>\n1 < 2\n</think>\n<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>',
+    "other scripts": "Ελληνικά русский العربية हिन्दी ไทย 한국어 日本語 עברית Tiếng Việt",
+}
+
+
+@dataclass(frozen=True)
+class Trip:
+    """One check: its name, whether it passed, and what there is to say."""
+
+    name: str
+    passed: bool
+    note: str = ""
+
+
+def promises(tokenizer: Tokenizer) -> bool:
+    """Return whether every text must come back: any byte can be said by this vocabulary."""
+    layout = json.loads(tokenizer._json)
+    said = json.dumps([layout.get("pre_tokenizer"), layout.get("decoder")])
+    return '"ByteLevel"' in said or bool(layout["model"].get("byte_fallback"))
+
+
+def trips(tokenizer: Tokenizer) -> Iterator[Trip]:
+    """Yield every check of a tokenizer."""
+    promised = promises(tokenizer)
+    for name, text in TEXTS.items():
+        yield _judged(f"round trip: {name}", blamed(tokenizer, text), promised)
+        yield _stream(tokenizer, name, text, promised)
+    yield _judged("round trip: every character of Unicode", list(_lost_planes(tokenizer)), promised)
+    yield _typed(tokenizer)
+
+
+def comes_back(tokenizer: Tokenizer, text: str) -> bool:
+    """Return whether a text comes back as it was, or as the tokenizer's own normalizer leaves it."""
+    decoded = tokenizer.decode(tokenizer.encode(text))
+    return decoded == text or decoded == normalised(tokenizer, text)
+
+
+def normalised(tokenizer: Tokenizer, text: str) -> str:
+    """Return a text as the tokenizer's normalizer leaves it."""
+    normalizer = tokenizer._inner.normalizer
+    return text if normalizer is None else str(normalizer.normalize_str(text))
+
+
+def blamed(tokenizer: Tokenizer, text: str) -> list[str]:
+    """Return the characters that keep a text from coming back; all of it if none does by itself."""
+    if comes_back(tokenizer, text):
+        return []
+    return [letter for letter in dict.fromkeys(text) if not comes_back(tokenizer, letter)] or [text]
+
+
+def _lost_planes(tokenizer: Tokenizer) -> Iterator[str]:
+    for start in range(0, 17 * PLANE, PIECE):
+        if start not in SURROGATES:
+            yield from blamed(tokenizer, "".join(map(chr, range(start, start + PIECE))))
+
+
+def _judged(name: str, lost: list[str], promised: bool) -> Trip:
+    if not lost:
+        return Trip(name, True)
+    if lost == [SPACE_SIGN]:
+        return Trip(name, True, "but U+2581, which this vocabulary writes for a space")
+    shown = " ".join(_shown(text) for text in lost[:NAMED]) + (" ..." if len(lost) > NAMED else "")
+    return Trip(name, not promised, f"{len(lost):,} do not come back: {shown}")
+
+
+def _shown(text: str) -> str:
+    return f"U+{ord(text):04X}" if len(text) == 1 else json.dumps(text, ensure_ascii=False)
+
+
+def _stream(tokenizer: Tokenizer, name: str, text: str, promised: bool) -> Trip:
+    """Check that tokens shown one by one add up, and that no half of a character is ever shown."""
+    name = f"stream: {name}"
+    ids = tokenizer.encode(text)
+    stream = tokenizer.stream()
+    pieces = [stream.push(token) for token in ids]
+    whole = tokenizer.decode(ids)
+    if "".join(pieces) + stream.flush() != whole:
+        return Trip(name, not promised, "token by token gives another text")
+    broken = sum(piece.count(HALF) for piece in pieces) > whole.count(HALF)
+    return Trip(name, not broken, "half a character is shown" if broken else "")
+
+
+def _typed(tokenizer: Tokenizer) -> Trip:
+    control = {token["id"] for token in tokenizer.control.values()}
+    guilty = [text for text in tokenizer.control if control & set(tokenizer.encode(f"a{text} b"))]
+    unknown = tokenizer.token_id(str(tokenizer.variables.get("unk_token")))
+    guilty = [text for text in guilty if control & set(tokenizer.encode(text)) - {unknown}]
+    note = f"{' '.join(guilty[:NAMED])} can be typed" if guilty else ""
+    return Trip("typed control tokens stay text", not guilty, note)

@@ -1,0 +1,132 @@
+"""The texts that `danlu tokenizer` commands learn from or measure on: rows of any files, said once.
+
+Every kind of row serves: a text, a chat with its tools, a preference pair. A .txt file keeps its line
+ends, which a vocabulary should know. Reading is in order and holds one block of one file at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from danlu.base.errors import UserError
+from danlu.base.log import say
+
+if TYPE_CHECKING:
+    from danlu.data.sources import Source
+
+SAY_EVERY = 10.0  # seconds
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What the user said of the texts; can be read again and again."""
+
+    text: tuple[str, ...]
+    more: tuple[str, ...]
+    """`--text a b` gives the first path to the option and the others to the command."""
+    fields: tuple[str, ...]
+    encoding: str
+    text_by: str
+    sample_rows: int | None
+
+    def __post_init__(self) -> None:
+        if self.more and not self.text:
+            raise UserError(f"what is '{self.more[0]}' for?", f"--text {self.more[0]}")
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the texts, saying now and then how far it is."""
+        if self.sample_rows is None:
+            yield from _told(_texts(self.source()))
+            return
+        rows = sum(1 for _ in self.source().found())
+        say(f"{rows:,} rows, {min(rows, self.sample_rows):,} of them are taken, evenly spread")
+        yield from _told(_texts(self.source(), rows, self.sample_rows))
+
+    def source(self) -> Source:
+        """Return the rows of the files, whatever they are for."""
+        from danlu.data.formats import Reading
+        from danlu.data.sources import Source
+
+        paths = (*self.text, *self.more)
+        return Source(paths, None, Reading(_pairs(self.fields), self.encoding, self.text_by))
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --text and how to read it; it takes them as keywords and makes `Texts` of them."""
+    for option in (
+        click.option(
+            "--sample-rows",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Take N rows, evenly spread over the files. [all]",
+        ),
+        click.option(
+            "--text-by",
+            default="line",
+            type=click.Choice(["line", "paragraph", "file"]),
+            help="What one text of a .txt file is. [line]",
+        ),
+        click.option("--encoding", default="auto", metavar="NAME", help="utf-8, gb18030 or auto. [auto]"),
+        click.option(
+            "--fields", multiple=True, metavar="OURS=THEIRS", help="A key that has another name: text=body."
+        ),
+        click.option(
+            "--text",
+            multiple=True,
+            metavar="FILE...",
+            help="Text or rows, of any format and shape that can be trained on.",
+        ),
+        click.argument("more", nargs=-1, metavar=""),
+    ):
+        command = option(command)
+    return command
+
+
+def _pairs(fields: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for given in fields:
+        ours, equals, theirs = given.partition("=")
+        if not (ours and equals and theirs):
+            raise UserError(f"--fields {given}: names no two keys", "--fields text=body")
+        pairs[ours] = theirs
+    return pairs
+
+
+def _texts(source: Source, rows: int = 0, wanted: int = 0) -> Iterator[tuple[int, str]]:
+    """Yield (row, text) of every row, or of `wanted` among `rows` evenly spread ones."""
+    from danlu.data import records
+    from danlu.data.rows import BadRow, split_row
+
+    by_line = [".txt" in file.path.suffixes and source.reading.text_by == "line" for file in source.files]
+    for number, found in enumerate(source.found()):
+        if wanted and number * wanted // rows == (number + 1) * wanted // rows and wanted < rows:
+            continue
+        if isinstance(found.record, BadRow):
+            raise source.error(found.row, found.record)
+        end = "\n" if by_line[split_row(found.row)[0]] else ""
+        for text in records.texts(found.record):
+            yield number, text + end
+        for dialogue in records.dialogues(found.record):
+            for tool in dialogue.tools or []:
+                yield number, json.dumps(tool, ensure_ascii=False)
+
+
+def _told(texts: Iterator[tuple[int, str]]) -> Iterator[str]:
+    """Yield the texts, saying every few seconds how far it is."""
+    said, characters, row = time.monotonic(), 0, -1
+    for row, text in texts:
+        characters += len(text)
+        if time.monotonic() - said > SAY_EVERY:
+            said = time.monotonic()
+            say(f"{row + 1:,} rows, {characters / 1e6:,.1f} M characters")
+        yield text
+    say(f"read {row + 1:,} rows, {characters / 1e6:,.1f} M characters")
