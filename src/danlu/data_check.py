@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 ALL_BAD, FEW = 1000, 5  # bad rows, and remarks, of one kind that are shown unless --limit says otherwise
 READING = [
-    click.option("--fields", multiple=True, metavar="OURS=THEIRS", help="Which of their keys stands for ours."),
+    click.option(
+        "--fields", multiple=True, metavar="OURS=THEIRS", help="Which of their keys stands for ours."
+    ),
     click.option("--encoding", default="auto", show_default=True, help="utf-8, gb18030, or auto."),
     click.option(
         "--text-by",
@@ -40,23 +43,33 @@ def reading_of(fields: tuple[str, ...], encoding: str, text_by: str) -> Any:
     for pair in (pair for word in fields for pair in word.split(",")):
         ours, equals, theirs = pair.partition("=")
         if not (ours and equals and theirs):
-            raise UserError(f"--fields: '{pair}' is no pair", "--fields ours=theirs, such as --fields text=body")
+            raise UserError(
+                f"--fields: '{pair}' is no pair", "--fields ours=theirs, such as --fields text=body"
+            )
         table[ours.strip()] = theirs.strip()
     return Reading(table, encoding, text_by)
 
 
 @click.command(name="check")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--for", "purpose", metavar="PURPOSE", help="pretrain, chat, prompt ...; else whatever rows serve.")
-@click.option("--against", multiple=True, metavar="PATH", help="Rows that must not be among them: a test set.")
+@click.option(
+    "--for", "purpose", metavar="PURPOSE", help="pretrain, chat, prompt ...; else whatever rows serve."
+)
+@click.option(
+    "--against", multiple=True, metavar="PATH", help="Rows that must not be among them: a test set."
+)
 @click.option("--seq-len", type=click.IntRange(min=1), help="Say what does not fit into so many tokens.")
 @click.option("--tokenizer", default="starter", show_default=True, metavar="DIR", help="What counts tokens.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@click.option("--quarantine", metavar="FILE", help="Write the bad rows there, each with its place and problem.")
+@click.option(
+    "--quarantine", metavar="FILE", help="Write the bad rows there, each with its place and problem."
+)
 @click.option("--fix", is_flag=True, help="Write NAME.fixed.jsonl beside each file, mended without guessing.")
 @click.option("--force", is_flag=True, help="Let --fix replace a NAME.fixed.jsonl that is there.")
 @click.option("--strict", is_flag=True, help="A remark counts as bad.")
-@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Show N findings of each kind; 0: all.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), metavar="N", help="Show N findings of each kind; 0: all."
+)
 @reading_options
 def command(
     paths: tuple[str, ...],
@@ -88,6 +101,8 @@ def command(
     from danlu.base.errors import pick
     from danlu.data.lint import report
     from danlu.data.lint.findings import BAD, REMARK, Findings
+    from danlu.data.lint.mending import Mending, need_free
+    from danlu.data.lint.quarantine import quarantine_for
     from danlu.data.lint.survey import Options, Survey
     from danlu.data.records import PURPOSES
     from danlu.tokenizer.tokenizer import Tokenizer
@@ -97,22 +112,23 @@ def command(
     options = Options(purpose, seq_len, reading_of(fields, encoding, text_by))
     kept = {BAD: ALL_BAD, REMARK: FEW} if limit is None else {BAD: limit, REMARK: limit}
     survey = Survey(options, Tokenizer.load(tokenizer), Findings(kept))
+    mended: list[Any] = []
     with contextlib.ExitStack() as stack:
-        if quarantine is not None:
-            from danlu.data.lint.quarantine import quarantine_for
-
-            survey.on_bad = stack.enter_context(quarantine_for(quarantine, paths))
+        aside = stack.enter_context(quarantine_for(quarantine, paths)) if quarantine else None
+        if fix:
+            for path in filter(Path.is_file, map(Path, paths)):
+                need_free(path, force)
+        else:
+            survey.on_bad = aside
         survey.read(paths)
         survey.read(against, against=True)
         survey.finish()
-    if fix:
-        from danlu.data.lint.mending import mend_all
-
-        mend_all(paths, options, survey.tokenizer, force)
+        if fix:
+            mended = Mending(options, force, survey.unsaid, aside).mend(paths)
     if as_json:
-        for piece in report.as_json(survey, strict):
+        for piece in report.as_json(survey, strict, mended):
             click.echo(piece, nl=False)
     else:
-        for line in report.lines(survey, strict):
+        for line in report.lines(survey, strict, mended):
             click.echo(line)
     sys.exit(report.code(survey, strict))

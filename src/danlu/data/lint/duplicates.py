@@ -147,7 +147,7 @@ def _candidates(signed_RP: np.ndarray, rows: np.ndarray, closed: int) -> tuple[n
 
 
 def _neighbours(keys: np.ndarray, rows: np.ndarray, closed: int) -> np.ndarray:
-    """Return each row with the first and the last row before it that have its key, both from the first set."""
+    """Return each row with the first and the last row of the first set before it that have its key."""
     order = np.argsort(keys, kind="stable")
     keys, rows = keys[order], rows[order]
     place = np.arange(len(keys))

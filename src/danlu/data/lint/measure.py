@@ -69,7 +69,8 @@ def _alone(
     try:
         return _together(tokenizer, kind, [number], records, seq_len)
     except UserError as error:
-        return {number: Measured(0, None, 0, error)}
+        problem = error.problem.removeprefix(f"file 1, row {number + 1}: ")  # the caller knows better
+        return {number: Measured(0, None, 0, UserError(problem, error.hint))}
 
 
 def _encoded(

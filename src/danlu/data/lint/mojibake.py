@@ -15,7 +15,7 @@ import itertools
 import re
 import unicodedata
 
-ENOUGH = 3  # sequences in a text that is decoded back
+ENOUGH = 6  # bytes of a text that is decoded back: two characters of Chinese, three accents
 
 
 def _western() -> dict[str, int]:
@@ -148,5 +148,5 @@ def reversed_whole(text: str) -> str | None:
         said = read.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    proofs = len(NOT_ASCII.findall(said))
+    proofs = len("".join(NOT_ASCII.findall(said)).encode())
     return said if proofs >= ENOUGH and _all_assigned(said) and "\ufffd" not in said else None

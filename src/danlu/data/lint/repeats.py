@@ -62,7 +62,7 @@ class Repeats:
     def add(self, line: int, record: Record, value: Any) -> None:
         """Take a row in."""
         self.places.add(line)
-        self._index.add(whole(record), said(record))
+        self._index.add(_hash(held(record)), said(record))
         if not self._closed:
             name = value.get("id") if isinstance(value, dict) else None
             told = isinstance(name, (str, int)) and not isinstance(name, bool)
@@ -102,10 +102,9 @@ class Repeats:
             yield Finding(REMARK, "repeated ids", file, line, "id", what, "give each row its own")
 
 
-def whole(record: Record) -> int:
-    """Return 64 bits that stand for all that a record holds, whatever the order of its keys."""
-    held = [type(record).__name__, vars(record)]
-    return _hash(json.dumps(held, ensure_ascii=False, sort_keys=True, default=vars))
+def held(record: Record) -> str:
+    """Return all that a record holds, whatever the order of its keys."""
+    return json.dumps([type(record).__name__, record], ensure_ascii=False, sort_keys=True, default=vars)
 
 
 def _hash(text: str) -> int:

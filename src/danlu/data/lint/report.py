@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from danlu.data.lint.findings import BAD, REMARK
+from danlu.data.lint.mending import Mended
 from danlu.data.lint.repeats import EQUAL, LEAKED, LEAKED_NEARLY, NEAR
 from danlu.data.lint.survey import Survey
 
 BAR = 40  # signs of the longest bar
 
 
-def lines(survey: Survey, strict: bool) -> Iterator[str]:
+def lines(survey: Survey, strict: bool, mended: Sequence[Mended] = ()) -> Iterator[str]:
     """Yield the report: what is bad, what is odd, what the rows are, the summary."""
     yield from _found(survey, BAD)
     yield from _found(survey, REMARK)
@@ -21,6 +23,8 @@ def lines(survey: Survey, strict: bool) -> Iterator[str]:
     if survey.repeats.counts:
         yield "repeated: " + _repeats(survey)
     yield from _lengths(survey)
+    for one in mended:
+        yield from one.lines()
     yield _summary(survey, strict)
 
 
@@ -54,7 +58,9 @@ def _repeats(survey: Survey) -> str:
         LEAKED: f"of {survey.against:,} rows of --against are in the data",
         LEAKED_NEARLY: f"of {survey.against:,} rows of --against are nearly in the data",
     }
-    return ", ".join(f"{survey.repeats.counts[kind]:,} {words[kind]}" for kind in words if survey.repeats.counts[kind])
+    return ", ".join(
+        f"{survey.repeats.counts[kind]:,} {words[kind]}" for kind in words if survey.repeats.counts[kind]
+    )
 
 
 def _lengths(survey: Survey) -> Iterator[str]:
@@ -65,13 +71,16 @@ def _lengths(survey: Survey) -> Iterator[str]:
     yield f"tokens: {sums['total']:,} ({survey.tokenizer.name}){learned}"
     words = {"": "all"}
     ratios = survey.lengths.per_token().items()
-    yield "characters per token: " + ", ".join(f"{words.get(name, name)} {ratio:.2f}" for name, ratio in ratios)
+    yield "characters per token: " + ", ".join(
+        f"{words.get(name, name)} {ratio:.2f}" for name, ratio in ratios
+    )
     yield f"tokens of a row: {sums['shortest']:,} to {sums['longest']:,}, median {sums['median']:,}"
     yield from _histogram(survey)
     if seq_len:
         longer = survey.lengths.longer(seq_len)
+        share = longer / sum(survey.shapes.values())
         lost = f"; {survey.lengths.lost:,} learned tokens are cut off" if survey.lengths.lost else ""
-        yield f"longer than --seq-len {seq_len}: {longer:,} rows, {longer / sum(survey.shapes.values()):.1%}{lost}"
+        yield f"longer than --seq-len {seq_len}: {longer:,} rows, {share:.1%}{lost}"
 
 
 def _histogram(survey: Survey) -> Iterator[str]:
@@ -93,9 +102,10 @@ def _summary(survey: Survey, strict: bool) -> str:
     return f"{counts}: nothing bad; exit code 0"
 
 
-def as_json(survey: Survey, strict: bool) -> Iterator[str]:
+def as_json(survey: Survey, strict: bool, mended: Sequence[Mended] = ()) -> Iterator[str]:
     """Yield one JSON object, in pieces: the findings, which may be many, come last."""
-    head = json.dumps(_numbers(survey, strict), ensure_ascii=False, indent=1)
+    numbers = _numbers(survey, strict) | {"mended": [asdict(one) for one in mended]}
+    head = json.dumps(numbers, ensure_ascii=False, indent=1)
     yield head[:-2] + ',\n "findings": ['
     before = "\n  "
     for line in survey.findings.lines():

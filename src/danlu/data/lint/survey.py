@@ -10,12 +10,10 @@ Rows are encoded some hundreds at a time. Of a row stay its length, two hashes a
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from danlu.base.log import say
 from danlu.data.formats import Format, Reading
 from danlu.data.lint import walk
 from danlu.data.lint.characters import strange, typed_control
@@ -23,6 +21,7 @@ from danlu.data.lint.findings import BAD, REMARK, Finding, Findings, kind_of
 from danlu.data.lint.lengths import Lengths
 from danlu.data.lint.measure import Measured, measure
 from danlu.data.lint.mojibake import trouble
+from danlu.data.lint.pulse import Pulse
 from danlu.data.lint.repeats import Repeats
 from danlu.data.lint.walk import Met
 from danlu.data.records import PURPOSES, Record, dialogues, recognise, texts
@@ -31,7 +30,6 @@ from danlu.data.sources import Source
 from danlu.tokenizer.tokenizer import Tokenizer
 
 TOGETHER, CHARACTERS = 512, 1 << 20  # rows, and their characters, encoded at a time
-PATIENCE = 4.0  # seconds between two lines of progress
 
 
 class Options(NamedTuple):
@@ -52,13 +50,15 @@ class Survey:
         self.shapes: Counter[str] = Counter()
         self.serves: dict[str, list[str]] = {}
         """What the rows of each shape can be used for, where nothing was asked for."""
+        self.unsaid: set[tuple[str, int]] = set()
+        """File and line of rows that the tokenizer's template cannot say."""
         self.on_bad: Callable[[Met, BadRow], None] | None = None
         self.lengths = Lengths()
         self.repeats = Repeats()
         self._waiting: list[tuple[Met, Record, str]] = []
         self._characters = 0
         self._typed = typed_control(tokenizer.control)
-        self._said = time.monotonic()
+        self._pulse = Pulse()
 
     def read(self, paths: Sequence[str], against: bool = False) -> None:
         """Read all rows of some files."""
@@ -79,7 +79,7 @@ class Survey:
                 self.findings.add(met)
             else:
                 take(met)
-                self._progress()
+                self._pulse.beat("{:,} rows read, {:,} of them bad", self.rows + self.against, self.bad)
 
     def _compared(self, met: Met) -> None:
         self.against += 1
@@ -117,7 +117,7 @@ class Survey:
             if wrong := trouble(text):
                 found.setdefault("mojibake", _mojibake(*wrong))
             if typed := self._typed.search(text):
-                what = f"holds {typed[0]} as text: it is no control token here, other servers may take it for one"
+                what = f"holds {typed[0]} as text: no control token here, but other servers may take it for one"
                 found.setdefault("typed control tokens", (what, "write it differently, if it is not meant"))
         for kind, (what, remedy) in found.items():
             self._find(met, REMARK, kind, what, remedy)
@@ -134,9 +134,12 @@ class Survey:
         seq_len = self.options.seq_len
         if one.problem is not None:
             self._refused(met, BadRow("", one.problem.problem, one.problem.hint))
+            self.unsaid.add((met.file, met.line))
         elif one.learned == 0:
             self.nothing += 1
-            self._find(met, REMARK, "nothing learned", "teaches nothing", "let an answer count, or drop the row")
+            self._find(
+                met, REMARK, "nothing learned", "teaches nothing", "let an answer count, or drop the row"
+            )
         elif seq_len and one.tokens - 1 > seq_len and any(dialogues(record)):
             lost = f", with {one.lost:,} learned ones" if one.lost else ""
             what = f"{one.tokens:,} tokens do not fit into --seq-len {seq_len}: the rest is cut off{lost}"
@@ -155,16 +158,14 @@ class Survey:
     def _find(self, met: Met, severity: str, kind: str, what: str, remedy: str, field: str = "") -> None:
         self.findings.add(Finding(severity, kind, met.file, met.line, field, what, remedy))
 
-    def _progress(self) -> None:
-        if time.monotonic() - self._said > PATIENCE:
-            self._said = time.monotonic()
-            say(f"{self.rows + self.against:,} rows read, {self.bad:,} of them bad")
-
 
 def _mojibake(wrong: str, was: str) -> tuple[str, str]:
     if was == "\ufffd":
         return f"'{wrong}' stands for characters that an earlier conversion lost", "convert the source again"
-    return f"'{wrong[:20]}' was '{was[:20]}', read with the wrong encoding", "--fix turns back what is certain"
+    return (
+        f"'{wrong[:20]}' was '{was[:20]}', read with the wrong encoding",
+        "--fix turns back what is certain",
+    )
 
 
 def _serves(value: Any, purpose: str) -> bool:

@@ -29,6 +29,7 @@ class Met(NamedTuple):
     value: Any
     """What the row holds as it stands, or a BadRow."""
     block: Block
+    place: Place
 
 
 @dataclass
@@ -36,15 +37,9 @@ class Watched:
     """A block that remembers the value it gave last."""
 
     inner: Block
+    place: Place
+    after: Place
     value: Any = None
-
-    @property
-    def place(self) -> Place:
-        return self.inner.place
-
-    @property
-    def after(self) -> Place:
-        return self.inner.after
 
     def rows(self) -> Iterator[Row]:
         for row in self.inner.rows():
@@ -70,10 +65,10 @@ def rows(source: Source, file: Format) -> Iterator[Met | Finding]:
     """Yield every row of a file, and at last why it could not be read to its end, if so."""
     try:
         for block in file.blocks():
-            watched = Watched(block)
+            watched = Watched(block, block.place, block.after)
             for found in told(watched, 0, source.purpose, source.reading):
                 line = found.place.number + 1
-                yield Met(str(file.path), line, found.shape, found.record, watched.value, block)
+                yield Met(str(file.path), line, found.shape, found.record, watched.value, block, found.place)
     except (UserError, OSError) as error:
         yield unreadable(str(file.path), error)
 
