@@ -17,6 +17,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from danlu.base.errors import UserError
 
@@ -55,9 +56,17 @@ def sync(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small file in one rename, synced."""
+    with whole_file(path) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """Yield a file of text to write; on success it becomes `path` in one rename, on failure it is gone."""
     aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
     try:
-        aside.write_text(text, encoding="utf-8")
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            yield file
         sync(aside)
         aside.replace(path)
     except BaseException:

@@ -113,7 +113,8 @@ def _message(field: str, message: Any, before: str | None, empty: bool) -> dict[
         string(f"{field}.content", message.get("content"), empty)
     elif "content" in message and message["content"] != "":
         string(f"{field}.content", message["content"], empty=True)
-    _weights(field, role, message)
+    if "loss_mask" in message or "loss_weight" in message:
+        _weights(field, role, message)
     return message
 
 
