@@ -117,7 +117,7 @@ class Survey:
             if wrong := trouble(text):
                 found.setdefault("mojibake", _mojibake(*wrong))
             if typed := self._typed.search(text):
-                what = f"holds {typed[0]} as text: no control token here, but other servers may take it for one"
+                what = f"holds {typed[0]} as text: not control here, but other servers may take it so"
                 found.setdefault("typed control tokens", (what, "write it differently, if it is not meant"))
         for kind, (what, remedy) in found.items():
             self._find(met, REMARK, kind, what, remedy)
