@@ -71,7 +71,7 @@ def command(
     danlu data convert alpaca.json --for chat --out data/sft.jsonl
     danlu data convert glaive.json xlam.json --flat-tools --max-tokens 512 --max-rows 10000 \\
         --mix data/sft.jsonl --mix-ratio 0.2 --out data/tools.jsonl
-    danlu data convert feedback.log --for preference --on-bad-row skip --out data/dpo.jsonl
+    danlu data convert feedback.jsonl --for preference --on-bad-row skip --out data/dpo.jsonl
     """
     from danlu.base.log import say
     from danlu.data.convert import Wish, convert

@@ -70,6 +70,33 @@ def test_of_chats_what_the_assistant_says_is_scored(files):
     assert score.bytes == len("二 2Yes. 😀".encode())
 
 
+def test_given_ids_are_scored_as_they_are_and_a_label_is_no_text(tmp_path):
+    file = tmp_path / "mixed.jsonl"
+    ids = [TOKENIZER.bos_id, *TOKENIZER.encode("The furnace"), TOKENIZER.eos_id]
+    whole, part = {"input_ids": ids}, {"input_ids": ids, "seq_len": 3}
+    rows = [{"text": "The furnace"}, {"text": "The furnace", "label": 1}, whole, part]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text, label, known, asked = read(TOKENIZER, [file])
+    assert (known.ids, known.scored, known.bytes) == (text.ids, text.scored, text.bytes) and label == text
+    assert asked.scored == [place >= 3 for place in range(len(ids))]
+    assert asked.bytes == len(TOKENIZER.decode(ids[3:-1]).encode())
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"chosen": CHAT, "rejected": CHAT}, "2: this is no text and no chat, but a preference"),
+        ({"input_ids": [1, TOKENIZER.size]}, r"row 2: input_ids\[1\]"),
+    ],
+)
+def test_a_row_that_cannot_be_scored_is_refused(tmp_path, row, message):
+    file = tmp_path / "x.jsonl"
+    file.write_text(f'{{"text": "a"}}\n{json.dumps(row)}\n')
+    with pytest.raises(UserError, match=message) as error:
+        list(read(TOKENIZER, [file]))
+    assert error.value.hint
+
+
 def test_the_loss_is_the_one_training_measures(files):
     model = tiny(max_position_embeddings=512)
     for kind, file in zip(("pretrain", "chat"), files):

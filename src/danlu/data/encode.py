@@ -99,7 +99,7 @@ def pretrain(
     for row, record in records:
         weights, read = None, 0
         if isinstance(record, Tokens):
-            whole, read = _known(record, tokenizer, row), record.read
+            whole, read = known(record, tokenizer, row), record.read
             weights = (np.arange(len(whole)) >= read).astype(np.float32) if read > 1 else None
         else:
             whole = np.array([*begin, *next(texts), *end])
@@ -110,7 +110,7 @@ def pretrain(
         yield Sample(row, whole, weights, cuts)
 
 
-def _known(record: Tokens, tokenizer: Tokenizer, row: int) -> np.ndarray:
+def known(record: Tokens, tokenizer: Tokenizer, row: int) -> np.ndarray:
     """Return ids that are all of the vocabulary."""
     ids = np.array(record.ids)
     if ids.max() >= tokenizer.size:

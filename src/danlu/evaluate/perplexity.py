@@ -34,7 +34,8 @@ import torch
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.data.batch import IGNORE
-from danlu.data.records import Dialogue, Record, Text
+from danlu.data.encode import known
+from danlu.data.records import Dialogue, Label, Record, Text, Tokens
 from danlu.data.sources import Source
 from danlu.device import ops
 from danlu.model.decoder import Decoder
@@ -181,6 +182,10 @@ def encode(tokenizer: Tokenizer, records: Sequence[Record]) -> Iterator[Row]:
             scored = [False] * len(begin) + [True] * (len(ids) + 1)
             unread = 0 if begin else sum(tokenizer.byte_lengths[token] for token in ids[:1])
             yield Row(begin + ids + end, scored, len(record.text.encode()) - unread)
+        elif isinstance(record, Tokens):
+            scored = [place >= max(record.read, 1) for place in range(len(record.ids))]
+            bytes_ = (tokenizer.byte_lengths[token] for token in itertools.compress(record.ids, scored))
+            yield Row(record.ids, scored, sum(bytes_))
         else:
             chat = next(chats)
             said = [token for token, learned in zip(chat.ids, chat.mask) if learned]
@@ -188,7 +193,22 @@ def encode(tokenizer: Tokenizer, records: Sequence[Record]) -> Iterator[Row]:
 
 
 def read(tokenizer: Tokenizer, files: Sequence[str | Path], limit: int | None = None) -> Iterator[Row]:
-    """Yield the rows of jsonl files, text or chat, as tokens."""
-    records = (record for _, record in itertools.islice(Source(files, None), limit))
+    """Yield the rows of files, text or chat, as tokens."""
+    source = Source(files, None)
+    records = (_scored(source, row, record, tokenizer) for row, record in itertools.islice(source, limit))
     while part := list(itertools.islice(records, ROWS)):
         yield from encode(tokenizer, part)
+
+
+def _scored(source: Source, row: int, record: Record, tokenizer: Tokenizer) -> Record:
+    """Return what can be scored of a record: a text without its label, a chat."""
+    if isinstance(record, Label):
+        return Text(record.text)
+    if not isinstance(record, (Text, Tokens, Dialogue)):
+        raise UserError(
+            f"{source.where(row)}: this is no text and no chat, but a {type(record).__name__.lower()}",
+            'rows such as {"text": "..."} or {"messages": [...]}',
+        )
+    if isinstance(record, Tokens):
+        known(record, tokenizer, row)
+    return record
