@@ -222,6 +222,25 @@ EXAMPLES = [
         Preference(Dialogue(qa("q", "good")), Dialogue(qa("q", "bad"))),
     ),
     (
+        "alpaca pair",
+        "preference",
+        {"instruction": "翻译", "input": "sea", "chosen": "海", "rejected": "山", "system": "s"},
+        Preference(
+            Dialogue(qa("翻译\nsea", "海", says("system", "s"))),
+            Dialogue(qa("翻译\nsea", "山", says("system", "s"))),
+        ),
+    ),
+    (
+        "sharegpt pair",
+        "preference",
+        {
+            "conversations": speaks(("human", "q")),
+            "chosen": {"from": "gpt", "value": "good"},
+            "rejected": {"from": "gpt", "value": "bad"},
+        },
+        Preference(Dialogue(qa("q", "good")), Dialogue(qa("q", "bad"))),
+    ),
+    (
         "feedback log",
         "preference",
         {"instruct": "i", "input": "x", "model_output": "m", "human_feedback": "h", "is_error": True},

@@ -61,6 +61,12 @@ SHAPES = {
     "prompt pair": Shape(
         ("prompt", "chosen", "rejected"), ("preference",), preference.answers, preference.are_answers
     ),
+    "alpaca pair": Shape(
+        ("instruction", "chosen", "rejected"), ("preference",), preference.answers, preference.are_answers
+    ),
+    "sharegpt pair": Shape(
+        ("conversations", "chosen", "rejected"), ("preference",), preference.turns_after, preference.are_turns
+    ),
     "feedback log": Shape(
         ("instruct", "model_output", "is_error"), ("preference", *CHAT), preference.feedback
     ),

@@ -12,8 +12,9 @@ from typing import Any
 from danlu.data.messages import asked, dialogue
 from danlu.data.records import Dialogue, Preference, Record
 from danlu.data.rows import BadRow
+from danlu.data.shapes import sharegpt
 from danlu.data.shapes.instruction import together
-from danlu.data.values import optional, shown, string
+from danlu.data.values import kind, optional, shown, string
 
 Row = Mapping[str, Any]
 
@@ -57,12 +58,33 @@ def are_answers(row: Row) -> bool:
 
 
 def answers(row: Row, purpose: str | None) -> Preference:
-    """Return {"prompt": "...", "chosen": "...", "rejected": "..."}."""
-    question, system = string("prompt", row["prompt"]), optional(row, "system")
+    """Return {"prompt": "...", "chosen": "...", "rejected": "..."}; instruction and input may be the prompt."""
+    if row.get("prompt") is not None:
+        question = string("prompt", row["prompt"])
+    else:
+        question = together(string("instruction", row["instruction"]), optional(row, "input"))
+    system = optional(row, "system")
     worse = string("rejected", row["rejected"], empty=True)
     return Preference(
         asked(question, string("chosen", row["chosen"]), system), asked(question, worse, system)
     )
+
+
+def turns_after(row: Row, purpose: str | None) -> Preference:
+    """Return {"conversations": [...], "chosen": {"from", "value"}, "rejected": {...}}, one turn each."""
+    before = row["conversations"]
+    if not isinstance(before, list):
+        raise BadRow("conversations", f"found {kind(before)}", "a list of at least one message")
+    chosen, rejected = (
+        sharegpt.chat({**row, "conversations": [*before, row[key]]}, "chat") for key in ("chosen", "rejected")
+    )
+    assert isinstance(chosen, Dialogue) and isinstance(rejected, Dialogue)
+    return _alike(chosen, rejected)
+
+
+def are_turns(row: Row) -> bool:
+    """Whether the answers are one turn each, to follow what was said before."""
+    return isinstance(row["chosen"], dict)
 
 
 def transcripts(row: Row, purpose: str | None) -> Preference:
