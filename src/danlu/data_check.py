@@ -101,7 +101,7 @@ def command(
     from danlu.base.errors import pick
     from danlu.data.lint import report
     from danlu.data.lint.findings import BAD, REMARK, Findings
-    from danlu.data.lint.mending import Mending, need_free
+    from danlu.data.lint.mending import Mending, fixed, need_free
     from danlu.data.lint.quarantine import quarantine_for
     from danlu.data.lint.survey import Options, Survey
     from danlu.data.records import PURPOSES
@@ -117,7 +117,7 @@ def command(
         aside = stack.enter_context(quarantine_for(quarantine, paths)) if quarantine else None
         if fix:
             for path in filter(Path.is_file, map(Path, paths)):
-                need_free(path, force)
+                need_free(fixed(path), force)
         else:
             survey.on_bad = aside
         survey.read(paths)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(name="show")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("-n", "count", default=3, show_default=True, type=click.IntRange(min=1), help="How many rows.")
+@click.option("-n", "count", type=click.IntRange(min=1), help="How many rows: 3, or 1 with --row.")
 @click.option("--row", type=click.IntRange(min=1), metavar="LINE", help="Begin with the row of this line.")
 @click.option("--random", "seed", type=int, metavar="SEED", help="Any rows, chosen by this seed.")
 @click.option("--for", "purpose", metavar="PURPOSE", help="pretrain, chat, prompt ...; else what rows are.")
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @reading_options
 def command(
     paths: tuple[str, ...],
-    count: int,
+    count: int | None,
     row: int | None,
     seed: int | None,
     purpose: str | None,
@@ -70,7 +70,7 @@ def command(
     if plain:
         click.echo(LEGEND)
     reading = reading_of(fields, encoding, text_by)
-    for met in chosen(paths, purpose, reading, count if row is None or count != 3 else 1, row, seed):
+    for met in chosen(paths, purpose, reading, count or (3 if row is None else 1), row, seed):
         show(met, loaded, options, None if plain else console, tokens)
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from danlu.base.errors import UserError
 from danlu.data.formats import PACKED
-from danlu.data.formats.jsonl import BOM
+from danlu.data.formats.encodings import BOM
 from danlu.data.lint import walk
 from danlu.data.lint.amend import amended
 from danlu.data.lint.findings import Finding
@@ -85,9 +85,9 @@ class Mending:
             if not isinstance(opened, Finding):
                 source, file = opened
                 path = Path(file.path)
-                need_free(path, self.force)
                 out = fixed(path)
                 out = path.with_name(path.name + ".fixed.jsonl") if out in self._written else out
+                need_free(out, self.force)
                 self._written.add(out)
                 with whole_file(out) as written:
                     done.append(self._file(walk.rows(source, file), Mended(str(path), str(out)), written))
@@ -98,7 +98,6 @@ class Mending:
             if isinstance(met, Finding):
                 continue
             self._pulse.beat("{:,} rows written again", mended.as_they_stood + mended.mended)
-            kept = mended.as_they_stood, mended.mended
             try:
                 for line, record, names in self._row(met):
                     mended.note(met, names)
@@ -110,7 +109,6 @@ class Mending:
                     mended.as_they_stood += not names
                     out.write(line + b"\n")
             except BadRow as bad:
-                assert kept == (mended.as_they_stood, mended.mended), "a row is mended whole or not at all"
                 mended.left_out += 1
                 if self.aside is not None:
                     self.aside(met, bad)
@@ -120,12 +118,14 @@ class Mending:
         """Return the lines that a row becomes, their records and what was mended; raise if it cannot be."""
         if (met.file, met.line) in self.refused:
             raise BadRow("", "the tokenizer's template cannot say it", "another row")
-        line = raw_line(met.block, met.place)
-        values, names = ([met.value], []) if not isinstance(met.value, BadRow) else _values(met.value, line)
+        line, encoding = raw_line(met.block, met.place), getattr(met.block, "encoding", "utf-8")
+        values, names = (
+            ([met.value], []) if not isinstance(met.value, BadRow) else _values(met.value, line, encoding)
+        )
         rows = [amended(value, self.options.purpose, self.options.reading) for value in values]
         out = []
         for value, record, more in rows:
-            written, how = _written(value, line if not (names or more) else None)
+            written, how = _written(value, line if not (names or more) else None, encoding)
             out.append((written, record, [*names, *more, *how]))
         return out
 
@@ -137,13 +137,13 @@ class Mending:
         return known
 
 
-def _values(bad: BadRow, line: bytes | None) -> tuple[list[Any], list[str]]:
+def _values(bad: BadRow, line: bytes | None, encoding: str) -> tuple[list[Any], list[str]]:
     """Return the values that a line surely holds, and what was mended."""
     if line is None:
         raise bad
     names: list[str] = []
     try:
-        text = line.removeprefix(BOM).decode()
+        text = line.removeprefix(BOM).decode(encoding)
     except UnicodeDecodeError:
         raise bad from None
     values: list[Any] = []
@@ -152,19 +152,17 @@ def _values(bad: BadRow, line: bytes | None) -> tuple[list[Any], list[str]]:
         found, how = repaired(piece)
         values += found
         names += how
-    return values, [*dict.fromkeys(names), *(["line ends"] if len(pieces) > 1 else [])]
+    names += ["line ends"] * (len(pieces) > 1) + ["byte order mark"] * line.startswith(BOM)
+    return values, list(dict.fromkeys(names))
 
 
-def _written(value: Any, line: bytes | None) -> tuple[bytes, list[str]]:
+def _written(value: Any, line: bytes | None, encoding: str) -> tuple[bytes, list[str]]:
     """Return a row as it stands if it stands well, else written anew."""
-    if line is not None:
-        bare = line.removeprefix(BOM).rstrip(b"\r")
-        try:
-            bare.decode()
-            return bare, ["byte order mark"] if line.startswith(BOM) else []
-        except UnicodeDecodeError:
-            return _dumped(value), ["gb18030"]
-    return _dumped(value), []
+    if line is None:
+        return _dumped(value), []
+    if encoding != "utf-8" and not line.isascii():
+        return _dumped(value), [f"{encoding} to utf-8"]
+    return line.removeprefix(BOM), ["byte order mark"] if line.startswith(BOM) else []
 
 
 def _dumped(value: Any) -> bytes:
@@ -181,7 +179,7 @@ def fixed(path: Path) -> Path:
     return inner.with_name(inner.stem + ".fixed.jsonl")
 
 
-def need_free(path: Path, force: bool) -> None:
+def need_free(out: Path, force: bool) -> None:
     """Refuse to write over what is there."""
-    if fixed(path).exists() and not force:
-        raise UserError(f"--fix: {fixed(path)} is there already", "move it away, or --force to replace it")
+    if out.exists() and not force:
+        raise UserError(f"--fix: {out} is there already", "move it away, or --force to replace it")

@@ -14,7 +14,7 @@ import json
 import re
 from typing import Any
 
-from danlu.data.formats.jsonl import parse
+from danlu.data.formats.json_value import parse
 from danlu.data.rows import BadRow
 
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -39,11 +39,11 @@ def repaired(line: str) -> tuple[list[Any], list[str]]:
     except BadRow as bad:
         changed, names = _cleaned(line)
         values = _several(changed)
-        if values is None:
+        if not values:
             raise bad from None
     if len(values) > 1:
         names.append("several values on a line")
-    return _rows([parse(json.dumps(value, ensure_ascii=False).encode()) for value in values], names)
+    return _rows([parse(value.encode()) for value in values], names)
 
 
 def _rows(values: list[Any], names: list[str]) -> tuple[list[Any], list[str]]:
@@ -56,7 +56,7 @@ def _rows(values: list[Any], names: list[str]) -> tuple[list[Any], list[str]]:
 def _cleaned(line: str) -> tuple[str, list[str]]:
     """Return a line without signs that mean nothing, and what they were."""
     names: list[str] = []
-    out: list[str] = []
+    out: list[str] = []  # what is between texts, a text, what is between, ...
     at = 0
     for string in [*STRING.finditer(line), None]:
         between = line[at : string.start() if string else len(line)]
@@ -69,8 +69,9 @@ def _cleaned(line: str) -> tuple[str, list[str]]:
             out.append(safe)
             names += ["control characters not escaped"] * (safe != string[0])
     text = "".join(out).strip()
-    bare = text.removeprefix("[") if text.count("[") > text.count("]") else text
-    bare = bare.removesuffix("]") if bare.count("]") > bare.count("[") else bare
+    bones = "".join(out[::2])
+    bare = text.removeprefix("[") if bones.count("[") > bones.count("]") else text
+    bare = bare.removesuffix("]") if bones.count("[") < bones.count("]") else bare
     names += ["rows in a list"] * (bare != text)
     without = bare.strip().removesuffix(",")
     names += ["commas too many"] * (without != bare.strip())
@@ -81,18 +82,19 @@ def _escaped(sign: re.Match[str]) -> str:
     return json.dumps(sign[0])[1:-1]
 
 
-def _several(text: str) -> list[Any] | None:
-    """Return the values that stand one after another, commas between them or not; None if any is broken."""
-    values: list[Any] = []
+def _several(text: str) -> list[str]:
+    """Return the values that stand one after another, commas between or not; none if one is broken."""
+    values: list[str] = []
     at = 0
     while at < len(text):
+        begin = at
         try:
             value, at = DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
-            return None
+            return []
         if not isinstance(value, (dict, list)):
-            return None
-        values.append(value)
+            return []
+        values.append(text[begin:at])
         if between := BETWEEN.match(text, at):
             at = between.end()
-    return values or None
+    return values
