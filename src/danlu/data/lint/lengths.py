@@ -36,6 +36,8 @@ class Lengths:
         self._tokens: list[int] = []
         self._done: list[np.ndarray] = []
         self.learned: int | None = None
+        self.cut = 0
+        """Rows that do not fit into one sample."""
         self.lost = 0
         """Learned tokens that do not fit."""
         self.characters: dict[str, int] = {}
@@ -49,6 +51,7 @@ class Lengths:
         if one.learned is not None:
             self.learned = (self.learned or 0) + one.learned
         self.lost += one.lost
+        self.cut += one.cut
         for name in {"", language(text)} if one.tokens else ():
             self.characters[name] = self.characters.get(name, 0) + len(text)
             self.tokens[name] = self.tokens.get(name, 0) + one.tokens
@@ -81,10 +84,6 @@ class Lengths:
             ((1 << (b - 1)) + 1 if b else 1, 1 << b, int(counts[b]))
             for b in range(bucket.min(), bucket.max() + 1)
         ]
-
-    def longer(self, seq_len: int) -> int:
-        """Return how many rows take more than `seq_len` places; the last token of a row takes none."""
-        return int((self.all() - 1 > seq_len).sum())
 
     def per_token(self) -> dict[str, float]:
         """Return characters per token, of all ("") and of the languages there are."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from danlu.base.errors import UserError
 from danlu.data.encode import KINDS, Options, Tally
 from danlu.data.records import Dialogue, Prompt, Record, Text, Tokens, dialogues, texts
@@ -23,6 +25,8 @@ class Measured(NamedTuple):
     """How many of them are learned, before any cut; None where a stage of its own decides."""
     lost: int
     """How many learned ones a cut takes."""
+    cut: bool = False
+    """Whether it does not fit into one sample."""
     problem: UserError | None = None
     """Why it cannot be encoded."""
 
@@ -57,9 +61,11 @@ def _together(
     if kind is Prompt:
         chats = [(r.messages, r.tools) for _, r in some if isinstance(r, Prompt)]
         encoded = encode_chats(tokenizer, chats, add_generation_prompt=True)
-        return {number: Measured(len(chat.ids), None, 0) for number, chat in zip(chosen, encoded)}
+        return {number: _whole(len(chat.ids), seq_len) for number, chat in zip(chosen, encoded)}
     if kind is None:
-        return {number: _parts(tokenizer, records[number]) for number in chosen}
+        return {
+            number: _whole(max(_lengths(tokenizer, records[number]), default=0), seq_len) for number in chosen
+        }
     return _encoded(tokenizer, "chat" if kind is Dialogue else "pretrain", some, seq_len)
 
 
@@ -70,7 +76,7 @@ def _alone(
         return _together(tokenizer, kind, [number], records, seq_len)
     except UserError as error:
         problem = error.problem.removeprefix(f"file 1, row {number + 1}: ")  # the caller knows better
-        return {number: Measured(0, None, 0, UserError(problem, error.hint))}
+        return {number: Measured(0, None, 0, problem=UserError(problem, error.hint))}
 
 
 def _encoded(
@@ -80,22 +86,21 @@ def _encoded(
     out = {number: Measured(0, 0, 0) for number, _ in some}
     for sample in KINDS[kind](tokenizer, some, Options(seq_len or ENDLESS), Tally()):
         tokens = len(sample.ids)
-        if sample.weights is None:
-            out[sample.row] = Measured(tokens, tokens - 1, 0)
-            continue
-        learned = sample.weights[1:] > 0
+        learned = np.ones(tokens - 1, bool) if sample.weights is None else sample.weights[1:] > 0
         kept = sum(int(learned[start : start + length].sum()) for start, length in sample.cuts)
-        out[sample.row] = Measured(tokens, int(learned.sum()), int(learned.sum()) - kept)
+        lost = int(learned.sum()) - kept
+        cut = lost > 0 or len(sample.cuts) > 1 or any(start for start, _ in sample.cuts)
+        out[sample.row] = Measured(tokens, int(learned.sum()), lost, cut)
     return out
 
 
-def _parts(tokenizer: Tokenizer, record: Record) -> Measured:
-    """Return the longest part of a record that several samples are made of."""
-    lengths = list(_lengths(tokenizer, record))
-    return Measured(max(lengths, default=0), None, 0)
+def _whole(tokens: int, seq_len: int | None) -> Measured:
+    """Return what is known where a stage of its own decides what is learned."""
+    return Measured(tokens, None, 0, seq_len is not None and tokens > seq_len)
 
 
 def _lengths(tokenizer: Tokenizer, record: Record) -> Iterator[int]:
+    """Yield how long each part of a record is that a sample is made of."""
     chats = [(dialogue.messages, dialogue.tools) for dialogue in dialogues(record)]
     if chats:
         yield from (len(chat.ids) for chat in encode_chats(tokenizer, chats))

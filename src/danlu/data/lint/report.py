@@ -77,7 +77,7 @@ def _lengths(survey: Survey) -> Iterator[str]:
     yield f"tokens of a row: {sums['shortest']:,} to {sums['longest']:,}, median {sums['median']:,}"
     yield from _histogram(survey)
     if seq_len:
-        longer = survey.lengths.longer(seq_len)
+        longer = survey.lengths.cut
         share = longer / sum(survey.shapes.values())
         lost = f"; {survey.lengths.lost:,} learned tokens are cut off" if survey.lengths.lost else ""
         yield f"longer than --seq-len {seq_len}: {longer:,} rows, {share:.1%}{lost}"
@@ -136,7 +136,7 @@ def _numbers(survey: Survey, strict: bool) -> dict[str, Any]:
         "repeated": dict(survey.repeats.counts),
         "tokens": lengths.sums() | {"lost": lengths.lost},
         "seq_len": seq_len,
-        "longer_than_seq_len": lengths.longer(seq_len) if seq_len else None,
+        "longer_than_seq_len": lengths.cut if seq_len else None,
         "characters_per_token": {name or "all": round(ratio, 3) for name, ratio in per_token.items()},
         "histogram": [{"from": a, "to": b, "rows": number} for a, b, number in lengths.histogram()],
         "teach_nothing": survey.nothing,

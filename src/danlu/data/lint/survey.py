@@ -131,7 +131,6 @@ class Survey:
             self._judge(met, record, one)
 
     def _judge(self, met: Met, record: Record, one: Measured) -> None:
-        seq_len = self.options.seq_len
         if one.problem is not None:
             self._refused(met, BadRow("", one.problem.problem, one.problem.hint))
             self.unsaid.add((met.file, met.line))
@@ -140,9 +139,9 @@ class Survey:
             self._find(
                 met, REMARK, "nothing learned", "teaches nothing", "let an answer count, or drop the row"
             )
-        elif seq_len and one.tokens - 1 > seq_len and any(dialogues(record)):
+        elif one.cut and any(dialogues(record)):
             lost = f", with {one.lost:,} learned ones" if one.lost else ""
-            what = f"{one.tokens:,} tokens do not fit into --seq-len {seq_len}: the rest is cut off{lost}"
+            what = f"{one.tokens:,} tokens do not fit into --seq-len {self.options.seq_len}{lost}"
             self._find(met, REMARK, "too long", what, "a longer seq_len, or a shorter row")
 
     def finish(self) -> None:
