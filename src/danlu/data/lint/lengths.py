@@ -24,7 +24,7 @@ def language(text: str) -> str:
     """
     chinese = len(CHINESE.findall(text))
     letters = len(LATIN.findall(text))
-    if chinese * 2 > letters:  # a Chinese character says as much as several letters
+    if chinese and chinese * 2 >= letters:  # a Chinese character says as much as several letters
         return "Chinese"
     return "English" if letters > 10 * chinese else ""
 
