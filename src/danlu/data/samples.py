@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from danlu.data.rows import split_row
+from danlu.data.rows import row_id, split_row
 
 
 class Taken(NamedTuple):
@@ -46,6 +46,8 @@ class Shard:
     codes: np.ndarray | None = None
     table: tuple[float, ...] = (1.0,)
     """Weights that `codes` points into."""
+    file: int = 0
+    """Added to the number of each row's file."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -58,7 +60,8 @@ class Shard:
         weights_N = None
         if self.codes is not None:
             weights_N = np.array(self.table, np.float32)[self.codes[place_N + 1]]
-        return Taken(self.tokens[place_N], self.tokens[place_N + 1], weights_N, length_S, self.rows[numbers])
+        rows_S = self.rows[numbers] + row_id(self.file, 0)
+        return Taken(self.tokens[place_N], self.tokens[place_N + 1], weights_N, length_S, rows_S)
 
 
 class Samples:
