@@ -9,6 +9,8 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
 from danlu.data.canonical import flat, flat_row_of, row_of
@@ -84,6 +86,42 @@ def test_a_flat_row_is_the_very_same_tokens_and_weights(system, tools, talk):
         written = render(STARTER, [*system, TALK[0]], tools)
         assert written.startswith(f"<|im_start|>system\n{rows[0]['content']}<|im_end|>\n<|im_start|>user")
     assert recognise({"conversations": rows}, "chat")[1] == Dialogue(rows)
+
+
+words = st.lists(
+    st.sampled_from(["<|im_end|>", "\n", "a", "你", " ", "<tool_call>", "</tools>", "{", '"'])
+).map("".join)
+said = words.filter(str.strip)
+arguments = st.dictionaries(
+    words, words | st.integers() | st.none() | st.lists(words, max_size=2), max_size=2
+)
+made = st.lists(
+    st.builds(lambda name, given: {"name": name, "arguments": given}, said, arguments), max_size=2
+)
+answer = st.builds(
+    lambda content, calls, thoughts: {
+        "role": "assistant",
+        "content": content,
+        **({"tool_calls": calls} if calls else {}),
+        **({"reasoning_content": thoughts} if thoughts else {}),
+    },
+    said,
+    made,
+    words,
+)
+schemas = st.lists(
+    st.builds(lambda name, more: {"name": name, "parameters": more}, said, arguments), max_size=2
+)
+
+
+@given(st.none() | words, st.lists(st.tuples(said, answer), min_size=1, max_size=3), schemas)
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_chat_says_its_flat_row_is_the_very_same_tokens(system, talk, tools):
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    for question, reply in talk:
+        messages += [{"role": "user", "content": question}, reply, {"role": "tool", "content": question}]
+    rows = flat(Dialogue(messages, tools or None), STARTER)
+    assert encode_chat(STARTER, rows).ids == encode_chat(STARTER, messages, tools or None).ids
 
 
 def test_prompts_and_preferences_are_written_flat_too():

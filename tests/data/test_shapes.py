@@ -7,9 +7,10 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from danlu.data.canonical import row_of
 from danlu.data.records import (
     PURPOSES,
     Caption,
@@ -247,3 +248,60 @@ def test_alpaca_and_its_written_out_form_are_one_record(instruction, given_, out
     _, alpaca = recognise({"instruction": instruction, "input": given_, "output": output}, "chat")
     _, context = recognise({"context": framed, "target": output}, "chat")
     assert alpaca == context
+
+
+scraps = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 9)
+    | st.floats(allow_nan=False)
+    | st.sampled_from(
+        ["", "a", "user", "assistant", "human", "gpt", "function_call", "tool", "[]", "{", "\ud800"]
+    )
+    | st.sampled_from(
+        ["\n\nHuman: a", "<tools>{}</tools>", '<tool_call>{"name": "f"}</tool_call>', "<image>"]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["role", "content", "from", "value", "name", "arguments", "function", "tool_calls"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+damaged = st.sampled_from(EXAMPLES).flatmap(
+    lambda example: st.tuples(
+        st.just(example[2]), st.dictionaries(st.sampled_from(sorted(MENTIONED)), scraps, max_size=3)
+    ).map(lambda parts: {**parts[0], **parts[1]})
+)
+
+
+@given(damaged, st.sampled_from([None, *PURPOSES]))
+@example({"conversations": None, "gt": None}, None)
+@settings(max_examples=1500, deadline=None)
+def test_whatever_a_row_holds_it_is_a_record_or_a_bad_row(row, purpose):
+    try:
+        name, record = recognise(row, purpose)
+    except BadRow as bad:
+        assert bad.problem and bad.hint
+    else:
+        assert name
+        if "\ud800" not in repr(record):
+            assert recognise(json.loads(json.dumps(row_of(record))), _purpose(record))[1] == record
+
+
+def _purpose(record):
+    """Return a purpose that the record's own row serves."""
+    kinds = {
+        Dialogue: "chat",
+        Prompt: "prompt",
+        Preference: "preference",
+        Label: "classify",
+        Caption: "caption",
+    }
+    kinds |= {PictureDialogue: "picture", Relevance: "retrieval", Text: "pretrain", Tokens: "pretrain"}
+    return kinds[type(record)]

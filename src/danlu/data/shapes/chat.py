@@ -33,7 +33,7 @@ def _chat(row: Row, key: str, purpose: str | None) -> Record:
 
 def agent(row: Row, purpose: str | None) -> Prompt:
     """Return {"conversations" or "messages": [...], "gt": "42"}: what the chat should come to is known."""
-    key = "conversations" if row.get("conversations") is not None else "messages"
+    key = "conversations" if "conversations" in row and row.get("messages") is None else "messages"
     return prompt(row[key], key, row.get("tools"), row["gt"])
 
 

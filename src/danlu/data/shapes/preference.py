@@ -58,7 +58,7 @@ def are_answers(row: Row) -> bool:
 
 
 def answers(row: Row, purpose: str | None) -> Preference:
-    """Return {"prompt": "...", "chosen": "...", "rejected": "..."}; instruction and input may be the prompt."""
+    """Return {"prompt": "...", "chosen": "...", "rejected": "..."}; or "instruction" for the prompt."""
     if row.get("prompt") is not None:
         question = string("prompt", row["prompt"])
     else:
