@@ -62,6 +62,14 @@ class Tokenizer:
         self.pad_id = self.eos_id if pad is None else pad
         self.template = template or (CHATML.read_text(encoding="utf-8") if self._speaks_chatml() else None)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tokenizer, (self._json, self._settings, self.template, self.name)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What tokenizer.json holds, parsed anew."""
+        return dict(json.loads(self._json))
+
     @classmethod
     def load(cls, source: str | Path = "starter") -> Tokenizer:
         """Return the tokenizer of a folder (or of its tokenizer.json); "starter" is the shipped one."""
