@@ -44,7 +44,7 @@ def danlu(*words: str) -> None:
         group = found
         context = group.make_context(name or "", rest, parent=context)
         rest = words_left(context) if isinstance(group, click.Group) else []
-    if "stage" in context.params:
+    if "settings" in context.params:
         path, stage = find(context.params["stage"])
         config.load(load_stage(stage).Config, path, context.params["settings"])
 
