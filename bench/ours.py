@@ -14,6 +14,7 @@ from bench.duel import serve_rounds
 from danlu.data.batch import Batch
 from danlu.data.samples import Samples, Shard
 from danlu.data.stream import Stream
+from danlu.data.supply import Mapped
 from danlu.device import api
 from danlu.model import build, config, size
 from danlu.model.config import ModelConfig
@@ -34,7 +35,8 @@ def stream(model: ModelConfig, row: int, micro_batch: int, batch_tokens: int) ->
         lengths=lengths,
         rows=np.arange(len(rows)),
     )
-    return Stream(Samples([shard]), seq_len=row, rows_per_step=batch_tokens // row, micro_batch=micro_batch)
+    supply = Mapped(Samples([shard]), seed=0)
+    return Stream(supply, seq_len=row, rows_per_step=batch_tokens // row, micro_batch=micro_batch)
 
 
 class Trainee:

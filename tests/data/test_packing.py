@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.data.packing import Plan, best_fit
+from danlu.data.count import count_rows
+from danlu.data.packing import Packer, best_fit, count_groups
+from danlu.data.ramp import Ramp
+from danlu.data.supply import Clock, Mapped
 from made_samples import encoded
 
 lengths_and_row = st.lists(st.integers(1, 50), max_size=60).flatmap(
@@ -43,36 +49,73 @@ def test_a_sample_longer_than_a_row_is_refused():
         best_fit([3, 9], 8)
 
 
+@given(lengths_and_row)
+@settings(deadline=None)
+def test_groups_are_counted_without_being_made(case):
+    lengths, row = case
+    assert count_groups(np.array(lengths, np.int32), row) == len(best_fit(lengths, row))
+
+
 @pytest.mark.parametrize("window", [1000, 4096])
 @pytest.mark.parametrize("spread", [0.5, 0.8, 1.2])
 @pytest.mark.parametrize("row", [512, 1024])
 def test_rows_of_log_normal_samples_are_97_percent_full(window, spread, row):
     chance = np.random.default_rng(0)
     lengths = np.clip(chance.lognormal(np.log(150), spread, 12_000), 4, 512).astype(np.int32)
-    plan = Plan(encoded(lengths), row, seed=0, window=window)
-    assert lengths.sum() / (plan.count_rows(0) * row) >= 0.97
+    supply = Mapped(encoded(lengths), seed=0, window=window)
+    assert lengths.sum() / (count_rows(supply, Packer(row), Ramp(1), 1) * row) >= 0.97
 
 
-def test_a_window_is_planned_without_those_before_it():
+def test_a_window_is_packed_without_those_before_it():
     lengths = np.random.default_rng(1).integers(1, 64, 2000).astype(np.int32)
-    plan = Plan(encoded(lengths), 64, seed=5, window=100)
-    whole = [row for window in range(plan.windows) for row in plan.rows(1, window)]
+
+    def rows(epoch, window):
+        supply = Mapped(encoded(lengths), seed=5, window=100)
+        found = next(supply.windows({"epoch": epoch, "window": window}, Clock()))
+        packed = Packer(64).rows(found.lengths_S, found.key)
+        return [found.numbers_S[row].tolist() for row in packed]
+
+    whole = [row for window in range(20) for row in rows(1, window)]
     assert sorted(i for row in whole for i in row) == list(range(2000))
-    assert Plan(encoded(lengths), 64, seed=5, window=100).rows(1, 13) == plan.rows(1, 13)
-    assert plan.rows(0, 13) != plan.rows(1, 13)
+    assert rows(1, 13) == rows(1, 13) != rows(0, 13)
 
 
 def test_long_rows_do_not_come_first():
     """Packing sorts; the rows of a window are shuffled again."""
     lengths = np.random.default_rng(2).integers(1, 64, 4000).astype(np.int32)
-    rows = Plan(encoded(lengths), 64, seed=0).rows(0, 0)
-    sizes = np.array([len(row) for row in rows], float)
+    sizes = np.array([len(row) for row in Packer(64).rows(lengths, key=7)], float)
     assert abs(np.corrcoef(sizes, np.arange(len(sizes)))[0, 1]) < 0.1
 
 
 def test_an_epoch_has_exactly_the_rows_that_are_counted():
     lengths = np.random.default_rng(3).integers(1, 64, 20_000).astype(np.int32)
-    plan = Plan(encoded(lengths), 64, seed=0, window=10)
-    assert plan.count_rows(1) == sum(1 for window in range(plan.windows) for _ in plan.rows(1, window))
-    samples = [sample for window in range(plan.windows) for row in plan.rows(1, window) for sample in row]
-    assert sorted(samples) == list(range(len(lengths)))
+    supply, packer = Mapped(encoded(lengths), seed=0, window=10), Packer(64)
+    rows = 0
+    for window in supply.windows({"epoch": 1, "window": 0}, Clock()):
+        rows += len(packer.rows(window.lengths_S, window.key))
+        if supply.epoch(window.after) == 2:
+            break
+    both, first = (count_rows(supply, packer, Ramp(1), epochs) for epochs in (2, 1))
+    assert both - first == rows
+
+
+def test_counting_a_million_samples_takes_less_than_half_a_second_and_once_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("DANLU_CACHE", str(tmp_path))
+    lengths = np.clip(np.random.default_rng(0).lognormal(5, 0.8, 10**6), 4, 512).astype(np.int32)
+    supply = Mapped(encoded(lengths), seed=0)
+
+    def count():
+        began = time.process_time()
+        return count_rows(supply, Packer(512), Ramp(1), 1), time.process_time() - began
+
+    (rows, first), (again, second) = count(), count()
+    assert rows == again
+    assert first < 0.5
+    assert second < 0.05
+    (memo,) = (tmp_path / "rows").iterdir()
+    memo.write_text(json.dumps({"rows": 7}))
+    assert count()[0] == 7
+    memo.write_text("{")
+    assert count()[0] == rows
+    other = Mapped(encoded(lengths), seed=1)
+    assert count_rows(other, Packer(512), Ramp(1), 1) != 7

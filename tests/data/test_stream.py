@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from danlu.base.errors import UserError
 from danlu.data.batch import IGNORE
 from danlu.data.stream import Stream
+from danlu.data.supply import Mapped
 from made_samples import encoded
 
 
@@ -38,7 +39,9 @@ def settings_of_a_stream(draw):
 
 def stream(lengths, rank=0, ranks=1, **keys):
     keys.setdefault("prefetch", 0)
-    return Stream(encoded(lengths), rank=rank, ranks=ranks, **keys)
+    order = {name: keys.pop(name) for name in ("shuffle", "window") if name in keys}
+    supply = Mapped(encoded(lengths), keys.pop("seed", 0), **order)
+    return Stream(supply, rank=rank, ranks=ranks, **keys)
 
 
 def told(step):
@@ -178,7 +181,7 @@ def test_work_done_ahead_changes_neither_batches_nor_state():
 def test_an_error_ahead_is_raised_where_its_step_would_come():
     keys = {"seq_len": 8, "rows_per_step": 1, "micro_batch": 1, "packing": False, "shuffle": False}
     broken = stream([2, 2, 2], **keys, prefetch=2)
-    broken.samples.shards[0].starts[2] = 10**6
+    broken.supply.samples.shards[0].starts[2] = 10**6
     assert len(next(broken)) == len(next(broken)) == 1
     for _ in range(2):
         with pytest.raises(IndexError):
@@ -214,7 +217,7 @@ def test_the_state_is_small_whatever_the_data():
 
 def test_weights_reach_the_batch_and_zero_is_not_learned():
     made = stream([3], seq_len=4, rows_per_step=1, micro_batch=1, epochs=1)
-    made.samples.shards[0].codes, made.samples.shards[0].table = (
+    made.supply.samples.shards[0].codes, made.supply.samples.shards[0].table = (
         np.array([0, 1, 0, 2], np.uint8),
         (0.0, 1.0, 10.0),
     )

@@ -1,34 +1,54 @@
-"""From samples to this rank's micro-batches, step by step.
+"""From windows to this rank's micro-batches, step by step.
 
-    samples  --order-->  windows  --packing-->  rows  --cut-->  steps  --deal-->  ranks
+    supply  --packing-->  rows  --cut-->  steps  --deal-->  ranks
 
 Everything up to the deal is the same on every rank and for every number of ranks: row j of a step goes
 to rank j modulo ranks. Each rank gets equally many micro-batches of the same shapes; where rows are
-missing (the last step, an odd number) rows of padding stand in, which teach nothing and count nothing.
-Rows that do not fill a step at the end of an epoch begin the first step of the next one, so within an
-epoch no sample is lost or seen twice.
+missing (the last step, an odd number, a batch that still grows) rows of padding stand in, which teach
+nothing and count nothing. Rows that do not fill a step at the end of an epoch begin the first step of
+the next one, so within an epoch no sample is lost or seen twice.
 
 Letters: S samples of a micro-batch, N tokens of them all.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from danlu.data.batch import IGNORE, Batch, lay_out
-from danlu.data.packing import Plan
-from danlu.data.samples import Samples
+from danlu.data.packing import Packer
+from danlu.data.ramp import Ramp
+from danlu.data.samples import Taken
+from danlu.data.supply import Clock, Position, Supply, Window
 
 
-class Cursor(NamedTuple):
-    """The next row to hand out."""
+@dataclass(frozen=True)
+class Cursor:
+    """Where a stream stands, between two steps."""
 
-    epoch: int = 0
-    window: int = 0
+    position: Position
+    """Of the window that holds the next row."""
     row: int = 0
+    """The next row of that window."""
+    step: int = 0
+    """Steps handed out."""
+    began: int = 0
+    """Steps handed out when that window began."""
+    tokens: tuple[int, ...] = ()
+    """Tokens handed out of each source of a mixture."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return the cursor as JSON would give it back."""
+        return {**asdict(self), "tokens": list(self.tokens)}
+
+
+Row = tuple[Window, list[int]]
+"""Samples of one row, by their places in a window."""
 
 
 class Dealer:
@@ -36,46 +56,59 @@ class Dealer:
 
     def __init__(
         self,
-        samples: Samples,
-        plan: Plan,
-        rows_per_step: int,
+        supply: Supply,
+        packer: Packer,
+        ramp: Ramp,
         micro_batch: int,
         rank: int,
         ranks: int,
         pad_id: int,
     ) -> None:
-        self.samples = samples
-        self.plan = plan
-        self.rows_per_step = rows_per_step
+        self.supply = supply
+        self.packer = packer
+        self.ramp = ramp
         self.rank, self.ranks = rank, ranks
         self.pad_id = pad_id
-        self._sizes = _split(-(-rows_per_step // ranks), micro_batch)
+        self._sizes = _split(-(-ramp.full // ranks), micro_batch)
 
     def steps(self, cursor: Cursor, epochs: int | None) -> Iterator[tuple[list[Batch], Cursor]]:
         """Yield this rank's part of each step from `cursor` on, and where the stream stands after it."""
-        rows: list[list[int]] = []
-        while epochs is None or cursor.epoch < epochs:
-            plan = self.plan.rows(cursor.epoch, cursor.window)
-            at = cursor.row
-            while at < len(plan):
-                taken = plan[at : at + self.rows_per_step - len(rows)]
-                rows += taken
+        step, at, clock = cursor.step, cursor.row, Clock(cursor.began)
+        tokens = np.array(cursor.tokens or [0] * len(self.supply.names), np.int64)
+        rows: list[Row] = []
+        if self._over(cursor.position, epochs):
+            return
+        for window in self.supply.windows(cursor.position, clock):
+            packed = self.packer.rows(window.lengths_S, window.key)
+            while at < len(packed):
+                taken = packed[at : at + self.ramp.rows(step) - len(rows)]
+                rows += [(window, row) for row in taken]
                 at += len(taken)
-                if len(rows) == self.rows_per_step:
-                    yield self._deal(rows), self._settled(cursor._replace(row=at), len(plan))
+                if window.source_S is not None:
+                    tokens = tokens + _by_source(window, taken, len(tokens))
+                if len(rows) == self.ramp.rows(step):
+                    step += 1
+                    whole = at == len(packed)
+                    position = window.after if whole else window.position
+                    after = Cursor(
+                        position,
+                        0 if whole else at,
+                        step,
+                        step if whole else clock.step,
+                        tuple(tokens.tolist()),
+                    )
+                    yield self._deal(rows), after
                     rows = []
-            cursor = self._settled(cursor._replace(row=at), len(plan))
+            clock.step, at = step, 0
+            if self._over(window.after, epochs):
+                break
         if rows:
-            yield self._deal(rows), cursor
+            yield self._deal(rows), Cursor(window.after, 0, step + 1, step + 1, tuple(tokens.tolist()))
 
-    def _settled(self, cursor: Cursor, rows: int) -> Cursor:
-        """Return the cursor moved to the next window or epoch if it stands at the end of one."""
-        if cursor.row < rows:
-            return cursor
-        last = cursor.window + 1 == self.plan.windows
-        return Cursor(cursor.epoch + last, 0 if last else cursor.window + 1, 0)
+    def _over(self, position: Position, epochs: int | None) -> bool:
+        return epochs is not None and self.supply.epoch(position) >= epochs
 
-    def _deal(self, rows: Sequence[list[int]]) -> list[Batch]:
+    def _deal(self, rows: Sequence[Row]) -> list[Batch]:
         """Return this rank's micro-batches of a step's rows."""
         mine = rows[self.rank :: self.ranks]
         share = -(-len(rows) // self.ranks)  # of the rank that has most
@@ -83,24 +116,61 @@ class Dealer:
         begin = 0
         for size in self._sizes:
             if begin < share:
-                part = list(mine[begin : begin + size])
-                batches.append(self._batch(part + [[]] * (size - len(part))))
+                batches.append(self._batch(mine[begin : begin + size], size))
             begin += size
         return batches
 
-    def _batch(self, rows: Sequence[Sequence[int]]) -> Batch:
-        """Gather the samples of some rows into one micro-batch."""
-        chosen = np.fromiter((sample for row in rows for sample in row), np.int64)
-        taken = self.samples.take(chosen)
+    def _batch(self, rows: Sequence[Row], size: int) -> Batch:
+        """Gather the samples of some rows into one micro-batch of `size` rows."""
+        parts = []
+        for _, group in itertools.groupby(rows, lambda row: id(row[0])):
+            part = list(group)
+            window = part[0][0]
+            chosen = np.fromiter((place for _, row in part for place in row), np.int64)
+            parts.append(window.samples.take(window.numbers_S[chosen]))
+        taken = _joined(parts)
         labels_N, weights_N = taken.labels_N.astype(np.int64), taken.weights_N
         if weights_N is not None:
             labels_N[weights_N == 0] = IGNORE
-            weights_N = weights_N if self.samples.weighted else None
+        if not self.supply.weighted:
+            weights_N = None
+        elif weights_N is None:
+            weights_N = np.ones(len(labels_N), np.float32)
         each = iter(taken.lengths_S.tolist())
-        lengths = [[next(each) for _ in row] for row in rows]
-        batch = lay_out(taken.tokens_N, labels_N, weights_N, lengths, self.plan.row, self.pad_id)
+        lengths = [[next(each) for _ in row] for _, row in rows]
+        lengths += [[] for _ in range(size - len(rows))]
+        batch = lay_out(taken.tokens_N, labels_N, weights_N, lengths, self.packer.row, self.pad_id)
         batch.rows = np.unique(taken.rows_S).tolist()
         return batch
+
+
+def _joined(parts: list[Taken]) -> Taken:
+    """Return samples of several windows end to end."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        nothing = np.zeros(0, np.int64)
+        return Taken(nothing, nothing, None, nothing, nothing)
+    weights_N = None
+    if any(part.weights_N is not None for part in parts):
+        weights_N = np.concatenate(
+            [np.ones(len(p.labels_N), np.float32) if p.weights_N is None else p.weights_N for p in parts]
+        )
+    return Taken(
+        np.concatenate([part.tokens_N for part in parts]),
+        np.concatenate([part.labels_N for part in parts]),
+        weights_N,
+        np.concatenate([part.lengths_S for part in parts]),
+        np.concatenate([part.rows_S for part in parts]),
+    )
+
+
+def _by_source(window: Window, rows: Sequence[list[int]], sources: int) -> np.ndarray:
+    """Return how many tokens of each source some rows hold."""
+    assert window.source_S is not None
+    chosen = np.fromiter((place for row in rows for place in row), np.int64)
+    sums = np.bincount(window.source_S[chosen], window.lengths_S[chosen], minlength=sources)
+    return sums.astype(np.int64)
 
 
 def _split(rows: int, size: int) -> list[int]:

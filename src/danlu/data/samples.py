@@ -52,6 +52,16 @@ class Shard:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @functools.cached_property
+    def places(self) -> int:
+        """Tokens that are read."""
+        return int(self.lengths.sum(dtype=np.int64))
+
+    @functools.cached_property
+    def squares(self) -> int:
+        """Sum of the squares of all lengths."""
+        return int((self.lengths.astype(np.int64) ** 2).sum())
+
     def take(self, numbers: np.ndarray) -> Taken:
         """Return the samples of these numbers."""
         length_S = self.lengths[numbers].astype(np.int64)
@@ -115,18 +125,17 @@ class Samples:
     @functools.cached_property
     def weighted(self) -> bool:
         """Whether some label counts neither 0 nor 1."""
-        return any(shard.codes is not None and set(shard.table) - {0.0, 1.0} for shard in self.shards)
+        return any(set(shard.table) - {0.0, 1.0} for shard in self.shards)
 
     @functools.cached_property
     def places(self) -> int:
         """Tokens that are read, all samples together."""
-        return sum(int(shard.lengths.sum(dtype=np.int64)) for shard in self.shards)
+        return sum(shard.places for shard in self.shards)
 
     @functools.cached_property
     def mean_context(self) -> float:
         """How many tokens before it a token sees on average."""
-        squares = sum(float((shard.lengths.astype(np.float64) ** 2).sum()) for shard in self.shards)
-        return squares / (2 * self.places)
+        return sum(shard.squares for shard in self.shards) / (2 * self.places)
 
     def where(self, row: int) -> str:
         """Return the file and line of a row."""

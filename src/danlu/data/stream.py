@@ -1,30 +1,44 @@
 """The stream: an endless or counted sequence of optimiser steps, each a list of micro-batches.
 
-    stream = open_stream(["corpus.jsonl"], "pretrain", tokenizer, seq_len=512, ...)
+    stream = Stream(Mapped(samples, seed=0), seq_len=512, rows_per_step=64, micro_batch=16)
     for micro_batches in stream: ...
     saved = stream.state_dict()
 
-The state is three numbers (epoch, window, row) and what they refer to. It tells what was handed out,
-not what a thread has prepared, so a stream that goes on from a saved state gives bit for bit what the
-first one would have given, also on another number of ranks.
+The state is a handful of numbers (where the supply stands, row, step) and what they refer to. It tells
+what was handed out, not what a thread has prepared, so a stream that goes on from a saved state gives
+bit for bit what the first one would have given, also on another number of ranks.
+
+How samples become rows:
+
+    packing true      rows of seq_len, several samples in each
+            false     rows of seq_len, one sample in each; the rest is padding
+            "budget"  one row a micro-batch, as wide as micro_batch * seq_len: the fewest places are lost
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.data.ahead import Ahead
 from danlu.data.batch import Batch
+from danlu.data.count import count_rows
 from danlu.data.deal import Cursor, Dealer
 from danlu.data.encode import Options
-from danlu.data.encoded import encoded
-from danlu.data.packing import WINDOW, Plan
-from danlu.data.samples import Samples
+from danlu.data.formats import Reading
+from danlu.data.packing import Packer
+from danlu.data.ramp import Ramp
+from danlu.data.recipe import Recipe
+from danlu.data.streamed import Encoding
+from danlu.data.supplies import open_supply
+from danlu.data.supply import Supply
 from danlu.tokenizer.tokenizer import Tokenizer
+
+Packing = bool | Literal["budget"]
 
 
 class Stream:
@@ -32,60 +46,59 @@ class Stream:
 
     def __init__(
         self,
-        samples: Samples,
+        supply: Supply,
         *,
         seq_len: int,
         rows_per_step: int,
         micro_batch: int,
         rank: int = 0,
         ranks: int = 1,
-        seed: int = 0,
         packing: bool = True,
         epochs: int | None = None,
-        shuffle: bool = True,
-        window: int = WINDOW,
+        ramp: Ramp | None = None,
         pad_id: int = 0,
         prefetch: int = 2,
+        accept_changes: bool = False,
     ) -> None:
-        self.samples = samples
-        self.plan = Plan(samples, seq_len, seed, packing, shuffle, window)
-        self.rows_per_step = rows_per_step
+        self.supply = supply
+        self.ramp = ramp or Ramp(rows_per_step)
+        self.packer = Packer(seq_len, packing)
         self.epochs = epochs
-        self._dealer = Dealer(samples, self.plan, rows_per_step, micro_batch, rank, ranks, pad_id)
+        self._dealer = Dealer(supply, self.packer, self.ramp, micro_batch, rank, ranks, pad_id)
         self._prefetch = prefetch
-        self._cursor = Cursor()
+        self._accept_changes = accept_changes
+        self._cursor = Cursor(supply.start(), tokens=(0,) * len(supply.names))
         self._coming: Iterator[tuple[list[Batch], Cursor]] | None = None
-        self._identity = {
-            "data": samples.key,
-            "samples": len(samples),
-            "seq_len": seq_len,
-            "seed": seed,
-            "packing": packing,
-            "shuffle": shuffle,
-            "window_size": window,
-        }
+        self._identity = {**supply.identity, "row": seq_len, "packing": packing}
 
     @property
     def epoch(self) -> int:
-        """How many times all samples were handed out."""
-        return self._cursor.epoch
+        """How many epochs were handed out whole."""
+        return self.supply.epoch(self._cursor.position)
 
     @property
     def mean_context(self) -> float:
         """How many tokens before it a token sees on average."""
-        return self.samples.mean_context
+        return self.supply.mean_context
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps that the first epoch takes; packing makes others differ by a few rows."""
-        return -(-self.plan.count_rows(0) // self.rows_per_step)
+        return self._steps(1)
 
-    @property
+    @functools.cached_property
     def total_steps(self) -> int | None:
-        """Steps of all epochs together, or None if there is no end."""
-        if self.epochs is None:
-            return None
-        return -(-sum(map(self.plan.count_rows, range(self.epochs))) // self.rows_per_step)
+        """Steps of all epochs together, or None if there is no end or only reading would tell."""
+        known = self.epochs is not None and self.supply.size() is not None
+        return self._steps(self.epochs) if known and self.epochs else None
+
+    def _steps(self, epochs: int) -> int:
+        return self.ramp.steps_for(count_rows(self.supply, self.packer, self.ramp, epochs))
+
+    def shares(self) -> dict[str, float]:
+        """Return which share of the tokens handed out each source of a mixture had."""
+        total = max(1, sum(self._cursor.tokens))
+        return {name: tokens / total for name, tokens in zip(self.supply.names, self._cursor.tokens)}
 
     def __iter__(self) -> Stream:
         return self
@@ -99,19 +112,34 @@ class Stream:
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the stream stands, and in what."""
-        return {**self._cursor._asdict(), **self._identity}
+        return {"cursor": self._cursor.plain(), "of": self._identity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, which must be of the same data in the same order."""
-        for key, mine in self._identity.items():
-            if state.get(key) != mine:
-                what = "the files, the tokenizer or their encoding" if key == "data" else key
-                raise UserError(
-                    f"the checkpoint stands in other data: {what} was {state.get(key)!r} and is {mine!r}",
-                    "the data and keys of that run; or begin a new run with from= its weights",
-                )
+        """Go on from a saved state, which must be of the same data in the same order.
+
+        With `accept_changes`, other data is begun afresh, at the step of the state.
+        """
         self.close()
-        self._cursor = Cursor(state["epoch"], state["window"], state["row"])
+        cursor = dict(state.get("cursor") or {})
+        problem = self._differs(state)
+        if not problem:
+            self._cursor = Cursor(**{**cursor, "tokens": tuple(cursor["tokens"])})
+        elif self._accept_changes and "step" in cursor:
+            say(f"the data begins afresh: {problem}")
+            step = cursor["step"]
+            self._cursor = Cursor(self.supply.start(), 0, step, step, (0,) * len(self.supply.names))
+        else:
+            hint = "the data and keys of that run, or begin a new run with from= its weights"
+            raise UserError(f"the checkpoint stands in other data: {problem}", hint)
+
+    def _differs(self, state: dict[str, Any]) -> str:
+        """Return what of the data is not as it was when a state was saved."""
+        before = state.get("of", state)
+        for key, mine in self._identity.items():
+            if before.get(key) != mine:
+                what = "the files, the tokenizer or their encoding" if key == "data" else key
+                return f"{what} was {before.get(key)!r} and is {mine!r}"
+        return ""
 
     def close(self) -> None:
         """Drop what was prepared ahead."""
@@ -121,7 +149,7 @@ class Stream:
 
     def where(self, row: int) -> str:
         """Return the file and line of a record named by a batch's `rows`."""
-        return self.samples.where(row)
+        return self.supply.where(row)
 
 
 def open_stream(
@@ -135,17 +163,28 @@ def open_stream(
     rank: int = 0,
     ranks: int = 1,
     seed: int = 0,
-    packing: bool = True,
+    packing: Packing = True,
     epochs: int | None = None,
     shuffle: bool = True,
     tag_weight: float = 1.0,
     prefetch: int = 2,
+    reading: Reading | None = None,
+    on_bad_row: str = "refuse",
+    workers: int = 0,
+    streamed: bool = False,
+    mixture: Recipe | None = None,
+    warmup: tuple[int, int] = (0, 0),
+    accept_changes: bool = False,
 ) -> Stream:
-    """Return the stream of some files: "pretrain" rows or "chat" rows, encoded now or found in the cache.
+    """Return the stream of some files, or of a mixture: "pretrain" rows or "chat" rows.
 
-    A step holds `batch_tokens // seq_len` rows over all ranks, a micro-batch `micro_batch` of them.
+    A step holds `batch_tokens` over all ranks, a micro-batch `micro_batch * seq_len`. With `warmup` =
+    (tokens, steps), steps grow from so many tokens to all of them.
     """
-    rows_per_step = batch_tokens // seq_len
+    width = seq_len
+    if packing == "budget":
+        width, micro_batch = min(seq_len * micro_batch, max(batch_tokens, seq_len)), 1
+    rows_per_step = batch_tokens // width
     if rows_per_step < 1:
         raise UserError(
             f"batch_tokens: {batch_tokens} is less than one row of seq_len={seq_len}",
@@ -153,18 +192,27 @@ def open_stream(
         )
     if rows_per_step < ranks:
         say(f"batch_tokens: {rows_per_step} rows a step leave {ranks - rows_per_step} of {ranks} ranks idle")
-    samples = encoded(paths, kind, tokenizer, Options(seq_len, tag_weight))
+    ramp = Ramp(rows_per_step, min(rows_per_step, max(1, warmup[0] // width)), warmup[1])
+    encoding = Encoding(
+        kind, tokenizer, Options(seq_len, tag_weight), reading or Reading(), on_bad_row, workers
+    )
+    supply = open_supply(paths, mixture, encoding, streamed, ramp, width if packing else 0, seed, shuffle)
+    if epochs is not None and supply.size() is None:
+        raise UserError(
+            "steps: is not set, and how many an epoch of streamed data has only reading it all would tell",
+            "steps=N: the learning rate needs to know the end; or data.streamed=false",
+        )
     return Stream(
-        samples,
-        seq_len=seq_len,
+        supply,
+        seq_len=width,
         rows_per_step=rows_per_step,
         micro_batch=micro_batch,
         rank=rank,
         ranks=ranks,
-        seed=seed,
-        packing=packing,
+        packing=bool(packing),
         epochs=epochs,
-        shuffle=shuffle,
+        ramp=ramp,
         pad_id=tokenizer.pad_id,
         prefetch=prefetch,
+        accept_changes=accept_changes,
     )
