@@ -11,6 +11,7 @@ in silence. A new kind is one function here and one line in KINDS.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from danlu.data.records import Dialogue, Record, Text, Tokens
 from danlu.data.rows import split_row
 from danlu.data.tags import true_tags
 from danlu.tokenizer.chat import Chat, Span, encode_chats, weigh
+from danlu.tokenizer.memo import Memo
 from danlu.tokenizer.tokenizer import Tokenizer
 
 
@@ -94,20 +96,29 @@ def pretrain(
 
     What is token ids already gets neither; a piece of it without anything to learn is left out.
     """
-    texts = iter(tokenizer.encode_many([record.text for _, record in records if isinstance(record, Text)]))
-    begin, end = tokenizer.beginning(), [tokenizer.eos_id]
+    texts = iter(_memo(tokenizer).encode([record.text for _, record in records if isinstance(record, Text)]))
+    dtype = ids_dtype(tokenizer)
+    begin, end = (np.array(ids, dtype).tobytes() for ids in (tokenizer.beginning(), [tokenizer.eos_id]))
     for row, record in records:
         weights, read = None, 0
         if isinstance(record, Tokens):
             whole, read = known(record, tokenizer, row), record.read
             weights = (np.arange(len(whole)) >= read).astype(np.float32) if read > 1 else None
         else:
-            whole = np.array([*begin, *next(texts), *end])
+            whole = np.frombuffer(begin + next(texts) + end, dtype)
         places = len(whole) - 1
         starts = range(0, places, options.seq_len)
         tally.cut += len(starts) > 1
         cuts = [(s, min(options.seq_len, places - s)) for s in starts if s + options.seq_len >= read]
         yield Sample(row, whole, weights, cuts)
+
+
+def ids_dtype(tokenizer: Tokenizer) -> type[np.uint16] | type[np.int32]:
+    """Return the smallest kind of number that holds every id."""
+    return np.uint16 if tokenizer.size <= 1 << 16 else np.int32
+
+
+_memo = functools.lru_cache(maxsize=2)(Memo)
 
 
 def known(record: Tokens, tokenizer: Tokenizer, row: int) -> np.ndarray:
