@@ -26,7 +26,7 @@ from danlu.data.lint.shingles import likeness, plain
 from danlu.data.lint.signatures import BANDS, PLACES, band, signatures
 
 ALIKE = 0.8
-PROMISING = 0.5  # estimated likeness of a candidate that is worth a look at the texts
+PROMISING = 0.6  # estimated likeness of a candidate that is worth a look at the texts
 TOGETHER = 1 << 18  # characters signed at a time
 PAIRS = 1 << 16  # candidates estimated at a time
 TRIES = 8  # candidates of a row that are verified
