@@ -42,6 +42,8 @@ class Row(NamedTuple):
 
     place: Place
     value: Any
+    item: str = ""
+    """What tells it from the other rows of its line, where a line may hold several."""
 
 
 def row_id(file: int, number: int) -> int:

@@ -3,6 +3,9 @@
     for row, record in Source(["a.jsonl", "b.jsonl"], "chat"): ...    the first bad row is raised
     for found in Source(...).found(): ...                             bad rows are told; reading goes on
 
+A path may be a file, a folder, a pattern, or the name of a data set on a hub (finding.py); keys of the
+rows may have other names than ours (fields.py).
+
 Reading is in order and holds one block at a time. Blocks may be parsed by other processes: `told`
 needs a block, the number of its file and the purpose, nothing else. A row's id (see rows.py) leads
 back to its place without anything being counted.
@@ -10,14 +13,16 @@ back to its place without anything being counted.
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from danlu.base.errors import UserError, pick
-from danlu.data.formats import FORMATS, Block, Format, Reading
+from danlu.data.fields import Names
+from danlu.data.finding import files
+from danlu.data.formats import Block, Format, Reading
+from danlu.data.formats.opening import opened
 from danlu.data.records import PURPOSES, Record, recognise
 from danlu.data.rows import START, BadRow, Place, row_id, split_row
 
@@ -34,14 +39,21 @@ class Found(NamedTuple):
 
 def told(block: Block, file: int, purpose: str | None, reading: Reading) -> Iterator[Found]:
     """Yield what the rows of a block are."""
-    for place, value in block.rows():
+    names = Names(reading.fields)
+    for place, value, item in block.rows():
         row = row_id(file, place.number)
         try:
             if isinstance(value, BadRow):
                 raise value
-            yield Found(row, place, *recognise(value, purpose))
+            yield Found(row, place, *recognise(names.apply(value), purpose))
         except BadRow as bad:
-            yield Found(row, place, "", bad)
+            yield Found(row, place, "", _within(item, bad))
+
+
+def _within(item: str, bad: BadRow) -> BadRow:
+    """Return a bad row with the name of the item it is, if its line may hold several."""
+    field = ".".join(filter(None, (item, bad.field))) if item else bad.field
+    return BadRow(field, bad.problem, bad.hint)
 
 
 class Source:
@@ -52,7 +64,8 @@ class Source:
     ) -> None:
         self.purpose = purpose and pick("purpose of data", purpose, PURPOSES)
         self.reading = reading or Reading()
-        self.files: list[Format] = [_open(Path(path), self.reading) for path in paths]
+        Names(self.reading.fields)  # what names nothing is refused before anything is read
+        self.files: list[Format] = [opened(path, self.reading) for path in files(paths)]
         self.shapes: Counter[str] = Counter()
         """How many rows of each shape were met by iterating."""
 
@@ -84,22 +97,3 @@ class Source:
         """Return the file and line of a row."""
         file, number = split_row(row)
         return f"{self.files[file].path}:{number + 1}"
-
-
-def _open(path: Path, reading: Reading) -> Format:
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder", "name its files, with commas between")
-    if not path.exists():
-        broken = "a link to a file that is not there" if path.is_symlink() else "no such file"
-        raise UserError(f"{path}: {broken}", "check the path")
-    if path.suffix not in FORMATS:
-        raise UserError(f"{path}: '{path.suffix}' cannot be read", f"one of: {', '.join(FORMATS)}")
-    if not path.stat().st_size:
-        raise UserError(f"{path}: is empty", "a file with one row a line")
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}", "check its permissions") from None
-    module, name = FORMATS[path.suffix].split(":")
-    made: Format = getattr(importlib.import_module(module), name)(path, reading)
-    return made

@@ -1,6 +1,6 @@
 """File formats: each turns a file into blocks of rows, and can begin again at the place of any row.
 
-    for block in Format(path, reading).blocks(place):    reads; little work, done by one process
+    for block in opened(path, reading).blocks(place):    reads; little work, done by one process
         for row in block.rows():                         parses; the work, done wherever it fits
 
 A block holds about a megabyte and can be pickled, so that other processes may parse it. Reading holds
@@ -16,14 +16,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from danlu.data.rows import START, Place, Row
+from danlu.data.rows import START, BadRow, Place, Row
 
 BLOCK = 1 << 20  # bytes read at a time
+LONGEST = 64 << 20  # bytes of one row; a longer one is a mistake of the file, and would not be learned anyway
 FORMATS = {
     ".jsonl": "danlu.data.formats.jsonl:JsonLines",
     ".ndjson": "danlu.data.formats.jsonl:JsonLines",
+    ".json": "danlu.data.formats.json_list:JsonList",
+    ".csv": "danlu.data.formats.separated:Commas",
+    ".tsv": "danlu.data.formats.separated:Tabs",
+    ".txt": "danlu.data.formats.prose:Prose",
+    ".parquet": "danlu.data.formats.parquet:Parquet",
+    ".arrow": "danlu.data.formats.arrow:Arrow",
 }
 """Endings of file names, after .gz or .zst is taken off, and the class that reads them."""
+PACKED = (".gz", ".zst")
+"""Endings that say a file of text is compressed; its bytes have the last word."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +70,15 @@ class Format(Protocol):
     def blocks(self, place: Place = START) -> Iterator[Block]:
         """Yield the file from a place on."""
         ...
+
+
+@dataclass
+class Unreadable:
+    """A block of one row that could not even be told from its neighbours."""
+
+    place: Place
+    after: Place
+    bad: BadRow
+
+    def rows(self) -> Iterator[Row]:
+        yield Row(self.place, self.bad)
