@@ -15,9 +15,12 @@ inside) is refused with the number of the message.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+import tokenizers
 
 from danlu.tokenizer.marks import Piece, everywhere, pieces
 from danlu.tokenizer.spans import Span, Tools, answers, control_of, marked_rendering, render, translate
@@ -25,6 +28,10 @@ from danlu.tokenizer.template import Message
 from danlu.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["Chat", "Span", "encode_chat", "encode_chats", "render", "weigh"]
+
+
+Run = tuple[Piece, "tokenizers.Encoding | None"]
+"""A piece of a chat with its encoding; a control token has none."""
 
 
 @dataclass
@@ -36,10 +43,19 @@ class Chat:
     spans: list[Span]
     """What is learned, in characters."""
     ids: list[int] = field(default_factory=list)
-    offsets: list[tuple[int, int]] = field(default_factory=list)
-    """Where each token's characters lie in `text`."""
     weights: list[float] = field(default_factory=list)
     """How much each token counts in a loss: 0 for what is only read, else the message's weight, usually 1."""
+    runs: list[Run] = field(default_factory=list, compare=False, repr=False)
+    """What the ids were made from."""
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """Where each token's characters lie in `text`. Made when asked for: few need it."""
+        found: list[tuple[int, int]] = []
+        for piece, encoding in self.runs:
+            inside = [(0, len(piece.text))] if encoding is None else encoding.offsets
+            found += [(piece.start + begin, piece.start + end) for begin, end in inside]
+        return found
 
     @property
     def mask(self) -> list[bool]:
@@ -68,25 +84,49 @@ def encode_chats(
     add_generation_prompt: bool = False,
     enable_thinking: bool | None = None,
 ) -> Iterator[Chat]:
-    """Yield many chats as tokens, their text encoded together on all cores."""
+    """Yield many chats as tokens. Their text is encoded together on all cores, what recurs in it once."""
     plans = [
         _plan(tokenizer, messages, tools, add_generation_prompt, enable_thinking) for messages, tools in chats
     ]
     runs = [_trimmed(tokenizer, parts) for _, parts in plans]
-    texts = [piece.text for run in runs for piece in run if piece.control is None]
-    starts = [piece.start == 0 for run in runs for piece in run if piece.control is None]
-    encodings = iter(tokenizer.encode_pieces(texts, starts))
+    wanted = {(piece.text, piece.start == 0): 0 for run in runs for piece in run if piece.control is None}
+    texts, starts = [text for text, _ in wanted], [start for _, start in wanted]
+    encodings = dict(zip(wanted, ((each, each.ids) for each in tokenizer.encode_pieces(texts, starts))))
     for (chat, _), run in zip(plans, runs):
         for piece in run:
             if piece.control is not None:
                 chat.ids.append(tokenizer.control[piece.control]["id"])
-                chat.offsets.append((piece.start, piece.start + len(piece.text)))
+                chat.weights += weigh([(piece.start, piece.start + len(piece.text))], chat.spans)
+                chat.runs.append((piece, None))
             else:
-                encoding = next(encodings)
-                chat.ids += encoding.ids
-                chat.offsets += [(piece.start + begin, piece.start + end) for begin, end in encoding.offsets]
-        chat.weights = weigh(chat.offsets, chat.spans)
+                encoding, ids = encodings[piece.text, piece.start == 0]
+                chat.ids += ids
+                chat.weights += _weights(piece, encoding, len(ids), chat.spans)
+                chat.runs.append((piece, encoding))
         yield chat
+
+
+def _weights(piece: Piece, encoding: tokenizers.Encoding, count: int, spans: Sequence[Span]) -> list[float]:
+    """Return what `weigh` would for the tokens of a piece, looking only where spans begin and end."""
+
+    def begins(token: int) -> int:
+        place = encoding.token_to_chars(token)
+        assert place
+        return int(place[0])
+
+    def ends(token: int) -> int:
+        place = encoding.token_to_chars(token)
+        assert place
+        return max(int(place[1]), int(place[0]) + 1)
+
+    weights = [0.0] * count
+    stop = piece.start + len(piece.text)
+    for span in spans:
+        if span.start <= stop and span.stop > piece.start:
+            first = bisect.bisect_right(range(count), span.start - piece.start, key=ends)
+            last = bisect.bisect_left(range(count), span.stop - piece.start, lo=first, key=begins)
+            weights[first:last] = [span.weight] * (last - first)
+    return weights
 
 
 def weigh(offsets: Sequence[tuple[int, int]], spans: Sequence[Span]) -> list[float]:
@@ -115,15 +155,16 @@ def _plan(
 ) -> tuple[Chat, list[Piece]]:
     """Return a chat with its text and spans, and the pieces its ids will come from."""
     control = control_of(tokenizer)
-    safe = everywhere(control.disguise, list(messages))
-    tools = everywhere(control.disguise, list(tools)) if tools else None
-    for message, given in zip(safe, messages):
-        message["role"] = given["role"]
-    plain = render(tokenizer, safe, tools, prompt, thinking)
+    safe = list(messages)
+    if not control.nowhere([safe, tools]):
+        safe = everywhere(control.disguise, safe)
+        tools = everywhere(control.disguise, list(tools)) if tools else None
+        for message, given in zip(safe, messages):
+            message["role"] = given["role"]
     if prompt or not any(message["role"] == "assistant" for message in messages):
-        parts, _ = pieces(plain, control)
+        parts, _ = pieces(render(tokenizer, safe, tools, prompt, thinking), control)
         return Chat("".join(piece.text for piece in parts), []), parts
-    raw = marked_rendering(tokenizer, safe, tools, thinking, plain)
+    raw = marked_rendering(tokenizer, safe, tools, thinking)
     parts, places = pieces(raw, control)
     chat = Chat("".join(piece.text for piece in parts), [])
     for number, *positions in answers(tokenizer, messages, raw):

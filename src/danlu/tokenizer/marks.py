@@ -11,6 +11,7 @@ type it. Marks lie inside the leading and trailing white space of what is said, 
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Callable, Container, Sequence
@@ -32,10 +33,20 @@ class Control:
         self.typed = re.compile(alternatives)
         self.any = re.compile(rf"{KEY}(?P<kind>[tbe])(?P<number>\d+)z|(?P<control>{alternatives})")
         self._number = {token: number for number, token in enumerate(self.tokens)}
+        self._as_in_json = all(json.dumps(token, ensure_ascii=False) == f'"{token}"' for token in self.tokens)
 
     def disguise(self, text: str) -> str:
         """Return text in which control tokens are replaced by stand-ins."""
         return self.typed.sub(lambda match: f"{KEY}t{self._number[match[0]]}z", text)
+
+    def nowhere(self, value: Any) -> bool:
+        """Return whether surely no string of a JSON-like value holds a control token; False: look closer."""
+        if not self._as_in_json:
+            return False
+        try:
+            return self.typed.search(json.dumps(value, ensure_ascii=False)) is None
+        except (TypeError, ValueError):
+            return False
 
 
 def everywhere(change: Callable[[str], str], value: Any) -> Any:

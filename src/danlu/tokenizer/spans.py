@@ -53,12 +53,17 @@ def render(
 
 
 def marked_rendering(
-    tokenizer: Tokenizer, safe: list[Message], tools: Tools | None, thinking: bool | None, plain: str
+    tokenizer: Tokenizer, safe: list[Message], tools: Tools | None, thinking: bool | None, trust: bool = True
 ) -> str:
     """Return the rendering with marks, proved to differ from the one without by the marks alone.
 
-    Some templates look at how a user's text begins; then only the assistant's words are marked.
+    Some templates look at how a user's text begins; then only the assistant's words are marked. Our own
+    template needs no proof: it writes what is said just once, and asks of it only whether there is any,
+    which marks do not change. So it is rendered once, unless `trust` is false.
     """
+    if trust and tokenizer.template == template.OURS:
+        return render(tokenizer, marked(safe, ROLES), tools, False, thinking)
+    plain = render(tokenizer, safe, tools, False, thinking)
     for roles in (ROLES, ("assistant",)):
         with_marks = marked(safe, roles)
         raw = render(tokenizer, with_marks, tools, False, thinking)
@@ -111,21 +116,28 @@ def answers(
     tokenizer: Tokenizer, messages: Sequence[Message], raw: str
 ) -> Iterator[tuple[int, int, int, int]]:
     """Yield (message, start, end, stop) in `raw` for everything the assistant says."""
-    begins = {int(m[2]): m for m in MARK.finditer(raw) if m[1] == "b"}
-    ends = {int(m[2]): m for m in MARK.finditer(raw) if m[1] == "e"}
+    begins: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    for mark in MARK.finditer(raw):
+        if mark[1] == "b":
+            begins[int(mark[2])] = mark.start()
+        else:
+            ends[int(mark[2])] = mark.end()
+    limits = [len(raw)] * len(messages)  # where the words of a later message begin
+    for number in range(len(messages) - 1, 0, -1):
+        limits[number - 1] = min(limits[number], begins.get(number, len(raw)))
     headers = _headers(tokenizer)
     done = 0
     for number, message in enumerate(messages):
         if message["role"] != "assistant":
-            done = ends[number].end() if number in ends else done
+            done = ends.get(number, done)
             continue
-        said = begins[number].start() if number in begins else None
+        said = begins.get(number)
         start = _after_header(raw, headers, done, said)
         if start is None:
             raise _altered(tokenizer, number)
-        tail = ends[number].end() if said is not None else start
-        limit = min((m.start() for n, m in begins.items() if n > number), default=len(raw))
-        end, done = _turn_ends(tokenizer, raw, tail, limit)
+        tail = ends[number] if said is not None else start
+        end, done = _turn_ends(tokenizer, raw, tail, limits[number])
         yield number, start, end, done
 
 
@@ -139,14 +151,17 @@ def _after_header(raw: str, headers: list[str], done: int, said: int | None) -> 
 
 def _turn_ends(tokenizer: Tokenizer, raw: str, tail: int, limit: int) -> tuple[int, int]:
     """Return where the token that ends a turn lies: the end token, or else the first control token."""
-    ending = next(
-        (text for text, token in tokenizer.control.items() if token["id"] == tokenizer.eos_id), None
-    )
+    ending = _ending(tokenizer)
     at = raw.find(ending, tail, limit) if ending else -1
     if ending and at >= 0:
         return at, at + len(ending)
     match = control_of(tokenizer).typed.search(raw, tail, limit)
     return match.span() if match else (tail, tail)
+
+
+@functools.lru_cache(maxsize=64)
+def _ending(tokenizer: Tokenizer) -> str | None:
+    return next((text for text, token in tokenizer.control.items() if token["id"] == tokenizer.eos_id), None)
 
 
 def translate(places: list[tuple[int, int]], position: int) -> int:
@@ -155,14 +170,10 @@ def translate(places: list[tuple[int, int]], position: int) -> int:
     return text + position - raw
 
 
+@functools.lru_cache(maxsize=64)
 def control_of(tokenizer: Tokenizer) -> Control:
     """Return the patterns of a tokenizer's control tokens."""
-    return _control(tuple(tokenizer.control))
-
-
-@functools.lru_cache(maxsize=16)
-def _control(tokens: tuple[str, ...]) -> Control:
-    return Control(tokens)
+    return Control(tuple(tokenizer.control))
 
 
 def _template(tokenizer: Tokenizer) -> str:

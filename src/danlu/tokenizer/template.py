@@ -11,6 +11,7 @@ import datetime
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -22,6 +23,7 @@ import jinja2.sandbox
 from danlu.base.errors import UserError
 
 Message = Mapping[str, Any]
+OURS = (Path(__file__).parent / "chatml.jinja").read_text(encoding="utf-8")
 
 
 class Generation(jinja2.ext.Extension):
@@ -56,10 +58,9 @@ def _strftime_now(layout: str) -> str:
 
 @functools.lru_cache(maxsize=16)
 def compiled(template: str) -> jinja2.Template:
-    """Return a template ready to render, or say where its mistake is."""
-    room = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
-    )
+    """Return a template ready to render, or say where its mistake is. Only a stranger's needs the sandbox."""
+    safe = jinja2.Environment if template == OURS else jinja2.sandbox.ImmutableSandboxedEnvironment
+    room = safe(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
     room.filters["tojson"] = _tojson
     room.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
     try:
