@@ -26,6 +26,21 @@ BASE: dict[str, Any] = {
 EXPERTS: dict[str, Any] = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
 LONGER = {"factor": 4.0, "original_max_position_embeddings": 128}
 
+GEMMA: dict[str, Any] = {
+    "activation": "gelu_tanh",
+    "embedding_scale": 48**0.5,
+    "norm_offset": True,
+    "head_dim": 16,
+}
+GEMMA2: dict[str, Any] = GEMMA | {
+    "sandwich": True,
+    "attention_softcap": 5.0,
+    "logit_softcap": 3.0,
+    "attention_scale": 24**-0.5,
+    "sliding_window": 9,
+    "layer_types": ("sliding_attention", "full_attention", "sliding_attention"),
+}
+
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen3": {"qk_norm": True, "head_dim": 16},
     "qwen3 with biases, untied": {
@@ -59,6 +74,31 @@ SHAPES: dict[str, dict[str, Any]] = {
         }
     },
     "qwen2": {"qkv_bias": True},
+    "qwen2, windows in the last layers": {
+        "qkv_bias": True,
+        "sliding_window": 9,
+        "layer_types": ("full_attention", "sliding_attention", "sliding_attention"),
+    },
+    "mistral": {"head_dim": 12, "sliding_window": 9},
+    "gemma": GEMMA,
+    "gemma, biases, untied": GEMMA
+    | {"qkv_bias": True, "output_bias": True, "tie_word_embeddings": False, "head_dim": 12},
+    "gemma2": GEMMA2,
+    "gemma2, other windows, no caps": GEMMA2
+    | {
+        "attention_softcap": None,
+        "logit_softcap": None,
+        "layer_types": ("full_attention", "full_attention", "sliding_attention"),
+    },
+    "gemma3_text": GEMMA2
+    | {
+        "qk_norm": True,
+        "attention_softcap": None,
+        "logit_softcap": None,
+        "window_rope_theta": 1e4,
+        "layer_types": ("sliding_attention", "sliding_attention", "full_attention"),
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    },
     "qwen3_moe": {"qk_norm": True, "moe": EXPERTS},
     "qwen3_moe, one dense layer, shares as they are": {
         "qk_norm": True,
@@ -109,7 +149,9 @@ def loss(made: Decoder, tokens_BT: Tensor, samples_BT: Tensor | None = None) -> 
         ends_BT = torch.ones_like(tokens_BT, dtype=torch.bool)
         ends_BT[:, :-1] = samples_BT[:, 1:] != samples_BT[:, :-1]
         labels_BT[ends_BT | (samples_BT < 0)] = ops.IGNORE
-    nll_N = ops.cross_entropy(output.hidden.flatten(0, 1), made.head_weight, labels_BT.flatten())
+    nll_N = ops.cross_entropy(
+        output.hidden.flatten(0, 1), made.head_weight, labels_BT.flatten(), softcap=made.cfg.logit_softcap
+    )
     return nll_N.sum(), output.balance
 
 

@@ -224,3 +224,17 @@ def test_rotary_turns_pairs_of_halves():
             torch.ones(1, 3, 1, 2), angle[:, :, None]
         )
         torch.testing.assert_close(turned, torch.cat((complex_x.real, complex_x.imag), -1))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_capped_scores_have_the_gradients_of_capped_scores(kept, monkeypatch):
+    monkeypatch.setattr(linear_ce, "PIECE", 4 * 333 * 20)
+    monkeypatch.setattr(linear_ce, "SLICE", 4 * 77 * 256)
+    hidden_NC, head_VC, labels_N = head(333, torch.float32)
+    found_N = ops.cross_entropy(hidden_NC, head_VC, labels_N, kept=kept, softcap=2.0)
+    wanted_N = linear_ce.plain(hidden_NC, head_VC, labels_N, softcap=2.0)
+    results = [
+        (nll_N, *torch.autograd.grad(nll_N.sum(), (hidden_NC, head_VC))) for nll_N in (found_N, wanted_N)
+    ]
+    for ours, other in zip(*results):
+        torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-5)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 import torch
 
-from danlu.device import ops
 from danlu.generate.cache import Cache
 from generate.models import KINDS, tiny, words
 
@@ -43,9 +40,7 @@ PIECES = {
 @pytest.mark.parametrize("kind", KINDS)
 @torch.inference_mode()
 def test_cached_logits_equal_the_full_forward(kind, pieces, window):
-    model = tiny(kind, initializer_range=0.1)
-    for block in model.model.layers:
-        block.self_attn.attend = functools.partial(ops.attention, window=window)
+    model = tiny(kind, initializer_range=0.1, sliding_window=window)
     prompts = words(40, 23, 1, 9)
     got, cache = cached_logits(model, prompts, pieces, block=8)
     for prompt, logits in zip(prompts, got):

@@ -19,6 +19,7 @@ LIMIT = 1e-5
 def theirs(folder):
     loaded, told = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not any(told[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), told
+    loaded.get_input_embeddings().padding_idx = None  # else the padding token's row has no gradient
     return loaded.train()
 
 

@@ -34,17 +34,26 @@ KEPT = {"cpu": 256 << 20}
 """Bytes of half-precision gradient that may be kept, by device; elsewhere a gigabyte."""
 
 
-def plain(hidden_NC: Tensor, head_VC: Tensor, labels_N: Tensor) -> Tensor:
+def plain(hidden_NC: Tensor, head_VC: Tensor, labels_N: Tensor, softcap: float | None = None) -> Tensor:
     """Return the same from all scores at once: the oracle."""
     logits_NV = torch.nn.functional.linear(hidden_NC, head_VC.to(hidden_NC.dtype)).float()
+    if softcap is not None:
+        logits_NV = softcap * torch.tanh(logits_NV / softcap)
     return torch.nn.functional.cross_entropy(logits_NV, labels_N, ignore_index=IGNORE, reduction="none")
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """nll_N = f(hidden_NC, head_VC, labels_N), zero where the label is IGNORE."""
+    """nll_N = f(hidden_NC, head_VC, labels_N), zero where the label is IGNORE; `softcap` bends the scores."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_NC: Tensor, head_VC: Tensor, labels_N: Tensor, kept: bool | None) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden_NC: Tensor,
+        head_VC: Tensor,
+        labels_N: Tensor,
+        kept: bool | None,
+        softcap: float | None = None,
+    ) -> Tensor:
         with torch.autocast(hidden_NC.device.type, enabled=False):
             rows_n = _supervised(labels_N)
             hidden_nC = hidden_NC if rows_n is None else hidden_NC[rows_n]
@@ -53,10 +62,11 @@ class LinearCrossEntropy(torch.autograd.Function):
             ctx.kept = _may_keep(hidden_nC, len(low_VC)) if kept is None else kept
             ctx.shape, ctx.head_dtype = hidden_NC.shape, head_VC.dtype
             ctx.needs = any(ctx.needs_input_grad[:2])
+            ctx.softcap = softcap
             if ctx.kept:
-                lse_n, picked_n, grad_nV = _by_rows(hidden_nC, low_VC, labels_n, ctx.needs)
+                lse_n, picked_n, grad_nV = _by_rows(hidden_nC, low_VC, labels_n, softcap, ctx.needs)
             else:
-                lse_n, picked_n = _by_slices(hidden_nC, low_VC, labels_n)
+                lse_n, picked_n = _by_slices(hidden_nC, low_VC, labels_n, softcap)
                 grad_nV = None
             nll_n = (lse_n - picked_n).masked_fill_(labels_n == IGNORE, 0.0)
             if ctx.needs:
@@ -83,13 +93,13 @@ class LinearCrossEntropy(torch.autograd.Function):
             else:
                 hidden32_nC = torch.zeros(hidden_nC.shape, dtype=torch.float32, device=hidden_nC.device)
                 for part in _slices(hidden_nC, low_VC):
-                    grad_nV = _grad_of_slice(hidden_nC, low_VC, labels_n, lse_n, part)
+                    grad_nV = _grad_of_slice(hidden_nC, low_VC, labels_n, lse_n, part, ctx.softcap)
                     hidden32_nC += grad_nV @ low_VC[part]
                     head_VC[part] = grad_nV.t() @ weighted_nC
             hidden_grad_nC = (hidden32_nC * (weight_n1 * factor)).to(hidden_nC.dtype)
             if rows_n is not None:
                 hidden_grad_nC = hidden_nC.new_zeros(ctx.shape).index_copy_(0, rows_n, hidden_grad_nC)
-            return hidden_grad_nC, head_VC.mul_(factor).to(ctx.head_dtype), None, None
+            return hidden_grad_nC, head_VC.mul_(factor).to(ctx.head_dtype), None, None, None
 
 
 def _supervised(labels_N: Tensor) -> Tensor | None:
@@ -117,8 +127,18 @@ def _softmax(logits_nV: Tensor, space_2nV: Tensor | None = None) -> tuple[Tensor
     return log_nV.exp(), logits_nV[:, 0].float() - log_nV[:, 0]
 
 
+def _bent(logits_nV: Tensor, softcap: float | None) -> Tensor:
+    """Return scores kept within the cap: c tanh(s / c), whose slope is 1 - (result / c)^2."""
+    return logits_nV if softcap is None else logits_nV.float().div_(softcap).tanh_().mul_(softcap)
+
+
+def _unbent(grad_nV: Tensor, logits_nV: Tensor, softcap: float | None) -> Tensor:
+    """Return the gradient before the bend."""
+    return grad_nV if softcap is None else grad_nV.mul_(1 - (logits_nV / softcap).square_())
+
+
 def _by_rows(
-    hidden_nC: Tensor, low_VC: Tensor, labels_n: Tensor, with_grad: bool
+    hidden_nC: Tensor, low_VC: Tensor, labels_n: Tensor, softcap: float | None, with_grad: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return (logsumexp, label's score, gradient of the scores), a piece of the rows at a time."""
     n, V = len(hidden_nC), len(low_VC)
@@ -127,33 +147,40 @@ def _by_rows(
     size = min(max(1, PIECE // (4 * V)), max(n, 1))
     space_2nV = torch.empty(2, size, V) if hidden_nC.device.type == "cpu" else None
     for part in _pieces(n, size):
-        logits_nV = hidden_nC[part] @ low_VC.t()
+        logits_nV = _bent(hidden_nC[part] @ low_VC.t(), softcap)
         at_n1 = labels_n[part].clamp(min=0).unsqueeze(1)
         softmax_nV, lse_n[part] = _softmax(logits_nV, space_2nV)
         picked_n[part] = logits_nV.gather(1, at_n1).squeeze(1)
         if grad_nV is not None:
-            grad_nV[part] = softmax_nV.scatter_add_(1, at_n1, softmax_nV.new_full(at_n1.shape, -1.0))
+            own_nV = softmax_nV.scatter_add_(1, at_n1, softmax_nV.new_full(at_n1.shape, -1.0))
+            grad_nV[part] = _unbent(own_nV, logits_nV, softcap)
     return lse_n, picked_n, grad_nV
 
 
-def _by_slices(hidden_nC: Tensor, low_VC: Tensor, labels_n: Tensor) -> tuple[Tensor, Tensor]:
+def _by_slices(
+    hidden_nC: Tensor, low_VC: Tensor, labels_n: Tensor, softcap: float | None
+) -> tuple[Tensor, Tensor]:
     """Return (logsumexp, label's score), a slice of the vocabulary at a time."""
     lse_n = hidden_nC.new_full((len(hidden_nC),), -torch.inf, dtype=torch.float32)
     picked_n = torch.zeros_like(lse_n)
     for part in _slices(hidden_nC, low_VC):
-        logits_nV = hidden_nC @ low_VC[part].t()
+        logits_nV = _bent(hidden_nC @ low_VC[part].t(), softcap)
         lse_n = torch.logaddexp(lse_n, _softmax(logits_nV)[1])
         at_n1, inside_n = _within(labels_n, part)
         picked_n += logits_nV.gather(1, at_n1).squeeze(1) * inside_n
     return lse_n, picked_n
 
 
-def _grad_of_slice(hidden_nC: Tensor, low_VC: Tensor, labels_n: Tensor, lse_n: Tensor, part: slice) -> Tensor:
+def _grad_of_slice(
+    hidden_nC: Tensor, low_VC: Tensor, labels_n: Tensor, lse_n: Tensor, part: slice, softcap: float | None
+) -> Tensor:
     """Return softmax - one-hot over a slice of the vocabulary."""
-    softmax_nV, lse_of_slice_n = _softmax(hidden_nC @ low_VC[part].t())
+    logits_nV = _bent(hidden_nC @ low_VC[part].t(), softcap)
+    softmax_nV, lse_of_slice_n = _softmax(logits_nV)
     softmax_nV.mul_((lse_of_slice_n - lse_n).exp_().unsqueeze(1))
     at_n1, inside_n = _within(labels_n, part)
-    return softmax_nV.scatter_add_(1, at_n1, -inside_n.float().unsqueeze(1)).to(hidden_nC.dtype)
+    own_nV = softmax_nV.scatter_add_(1, at_n1, -inside_n.float().unsqueeze(1))
+    return _unbent(own_nV, logits_nV, softcap).to(hidden_nC.dtype)
 
 
 def _within(labels_n: Tensor, part: slice) -> tuple[Tensor, Tensor]:

@@ -106,13 +106,15 @@ def cross_entropy(
     labels_N: Tensor,
     weights_N: Tensor | None = None,
     kept: bool | None = None,
+    softcap: float | None = None,
 ) -> Tensor:
     """Return each token's negative log-likelihood in float32, zero where its label is IGNORE.
 
     `weights_N` multiply it. `kept` chooses one of the plans of `linear_ce`; None lets the size decide.
+    `softcap` bends scores as in `attention`.
     """
-    fast = faster("cross_entropy", hidden_NC)
+    fast = faster("cross_entropy", hidden_NC) if softcap is None else None
     nll_N = fast(hidden_NC, head_VC, labels_N) if fast else NotImplemented
     if nll_N is NotImplemented:
-        nll_N = linear_ce.LinearCrossEntropy.apply(hidden_NC, head_VC, labels_N, kept)
+        nll_N = linear_ce.LinearCrossEntropy.apply(hidden_NC, head_VC, labels_N, kept, softcap)
     return nll_N if weights_N is None else nll_N * weights_N

@@ -155,7 +155,9 @@ def _nll(model: Decoder, group: Sequence[Window]) -> float:
     tokens_BT = torch.tensor([w.tokens + [0] * (width - len(w.tokens)) for w in group], device=device)
     labels_BT = torch.tensor([w.labels + [IGNORE] * (width - len(w.labels)) for w in group], device=device)
     hidden_NC = model(tokens_BT).hidden.flatten(0, 1)
-    nll_N = ops.cross_entropy(hidden_NC, model.head_weight, labels_BT.flatten())
+    nll_N = ops.cross_entropy(
+        hidden_NC, model.head_weight, labels_BT.flatten(), softcap=model.cfg.logit_softcap
+    )
     return float(nll_N.cpu().double().sum())
 
 

@@ -37,7 +37,8 @@ def pack(model: Decoder) -> bool:
     for module in model.modules():
         if isinstance(module, nn.Linear):
             _replace(module, "forward", product(module.weight, module.bias))
-    _replace(model, "logits", product(weight))
+    scores = product(weight)
+    _replace(model, "logits", lambda hidden: model.bend(scores(hidden)))
     return True
 
 

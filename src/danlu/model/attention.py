@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from danlu.device import ops
-from danlu.model.norm import RmsNorm
+from danlu.model.norm import build_norm
 from danlu.model.shape import ModelConfig
 
 
@@ -33,8 +33,11 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(C, KD, bias=cfg.qkv_bias)
         self.v_proj = nn.Linear(C, KD, bias=cfg.qkv_bias)
         self.o_proj = nn.Linear(HD, C, bias=cfg.output_bias)
-        self.q_norm = RmsNorm(cfg.head_dim, cfg.norm_eps) if cfg.qk_norm else None
-        self.k_norm = RmsNorm(cfg.head_dim, cfg.norm_eps) if cfg.qk_norm else None
+        self.q_norm = build_norm(cfg, cfg.head_dim) if cfg.qk_norm else None
+        self.k_norm = build_norm(cfg, cfg.head_dim) if cfg.qk_norm else None
+        self.scale = cfg.attention_scale or cfg.head_dim**-0.5
+        self.window = cfg.sliding_window if cfg.windowed[layer] else None
+        self.softcap = cfg.attention_softcap
         self.attend = ops.attention
 
     def forward(self, x_BTC: Tensor, turn: tuple[Tensor, Tensor], layout: ops.Layout, cache: Any) -> Tensor:
@@ -45,5 +48,7 @@ class Attention(nn.Module):
             q_BTHD, k_BTKD = self.q_norm(q_BTHD), self.k_norm(k_BTKD)
         q_BTHD, k_BTKD = ops.rotary(q_BTHD, k_BTKD, *turn)
         k_BSKD, v_BSKD = (k_BTKD, v_BTKD) if cache is None else cache.append(self.layer, k_BTKD, v_BTKD)
-        out_BTHD = self.attend(q_BTHD, k_BSKD, v_BSKD, layout, self.D**-0.5)
+        # A window that no sample outgrows hides nothing, and costs a mask.
+        window = self.window if self.window is not None and layout.longest > self.window else None
+        out_BTHD = self.attend(q_BTHD, k_BSKD, v_BSKD, layout, self.scale, window, self.softcap)
         return self.o_proj(out_BTHD.flatten(2))

@@ -48,12 +48,12 @@ def build_empty(
 
 @torch.no_grad()
 def init_weights(model: Decoder, seed: int) -> None:
-    """Fill every weight: norms with one, biases with zero, the rest from a normal distribution."""
+    """Fill every weight: norms so that they scale by one, biases with zero, the rest from a normal."""
     std = model.cfg.initializer_range
     norms = {id(module.weight) for module in model.modules() if isinstance(module, (RmsNorm, LayerNorm))}
     for name, weight in model.named_parameters():
         if id(weight) in norms:
-            weight.fill_(1.0)
+            weight.fill_(0.0 if model.cfg.norm_offset else 1.0)
         elif name.endswith(".bias"):
             weight.zero_()
         else:

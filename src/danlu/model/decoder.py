@@ -27,7 +27,7 @@ from danlu.model import balance, rope
 from danlu.model.attention import Attention
 from danlu.model.mlp import Mlp
 from danlu.model.moe import MoeMlp, Routing
-from danlu.model.norm import NORMS
+from danlu.model.norm import build_norm
 from danlu.model.shape import ModelConfig
 
 
@@ -45,20 +45,22 @@ class Block(nn.Module):
 
     def __init__(self, cfg: ModelConfig, layer: int) -> None:
         super().__init__()
-        norm = NORMS[cfg.norm]
         self.self_attn = Attention(cfg, layer)
         is_moe = cfg.is_moe_layer(layer)
         self.mlp = MoeMlp(cfg) if is_moe else Mlp(cfg, cfg.intermediate_size, cfg.mlp_bias)
-        self.input_layernorm = norm(cfg.hidden_size, cfg.norm_eps)
-        self.post_attention_layernorm = norm(cfg.hidden_size, cfg.norm_eps)
+        self.input_layernorm = build_norm(cfg)
+        self.post_attention_layernorm = build_norm(cfg)
+        self.attention_answer_layernorm = build_norm(cfg) if cfg.sandwich else nn.Identity()
+        self.mlp_answer_layernorm = build_norm(cfg) if cfg.sandwich else nn.Identity()
 
     def forward(
         self, x_BTC: Tensor, turn: tuple[Tensor, Tensor], layout: ops.Layout, cache: Any = None
     ) -> tuple[Tensor, Routing | None]:
-        x_BTC = x_BTC + self.self_attn(self.input_layernorm(x_BTC), turn, layout, cache)
+        y_BTC = self.self_attn(self.input_layernorm(x_BTC), turn, layout, cache)
+        x_BTC = x_BTC + self.attention_answer_layernorm(y_BTC)
         y = self.mlp(self.post_attention_layernorm(x_BTC))
         y_BTC, routing = y if isinstance(y, tuple) else (y, None)
-        return x_BTC + y_BTC, routing
+        return x_BTC + self.mlp_answer_layernorm(y_BTC), routing
 
 
 class Trunk(nn.Module):
@@ -68,7 +70,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
         self.layers = nn.ModuleList(Block(cfg, layer) for layer in range(cfg.num_hidden_layers))
-        self.norm = NORMS[cfg.norm](cfg.hidden_size, cfg.norm_eps)
+        self.norm = build_norm(cfg)
 
 
 class Decoder(nn.Module):
@@ -84,7 +86,7 @@ class Decoder(nn.Module):
         self.compiled = False
         """Blocks are compiled: shapes that differ from batch to batch are announced to the compiler."""
         self._loads_LE: Tensor | None = None
-        self._frequencies: dict[tuple[torch.device, int], tuple[Tensor, float]] = {}
+        self._frequencies: dict[tuple[torch.device, int, bool], tuple[Tensor, float]] = {}
 
     def forward(
         self,
@@ -103,14 +105,16 @@ class Decoder(nn.Module):
             positions_BT = _positions(tokens_BT, samples_BT)
         if self.compiled and layout.bounds is not None:
             torch._dynamo.maybe_mark_dynamic(layout.bounds, 0)
-        turn = self._turn(positions_BT)
+        turns = self._turns(positions_BT)
         x_BTC = in_working_dtype(self.model.embed_tokens(tokens_BT))
+        if self.cfg.embedding_scale is not None:
+            x_BTC = x_BTC * torch.tensor(self.cfg.embedding_scale, dtype=x_BTC.dtype)  # rounded as published
         routings = []
         # A cache grows with every call; compiling for each of its shapes would cost more than it saves.
         eagerly = self.compiled and cache is not None
         with torch.compiler.set_stance("force_eager") if eagerly else contextlib.nullcontext():
-            for block in self.model.layers:
-                x_BTC, routing = block(x_BTC, turn, layout, cache)
+            for block, windowed in zip(self.model.layers, self.cfg.windowed):
+                x_BTC, routing = block(x_BTC, turns[windowed], layout, cache)
                 if routing is not None:
                     routings.append(routing)
         return Output(self.model.norm(x_BTC), self._balance(routings, samples_BT, tokens_BT, cache))
@@ -122,7 +126,12 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return every word's score."""
-        return F.linear(hidden, self.head_weight.to(hidden.dtype))
+        return self.bend(F.linear(hidden, self.head_weight.to(hidden.dtype)))
+
+    def bend(self, logits: Tensor) -> Tensor:
+        """Return scores kept within the cap, where there is one."""
+        cap = self.cfg.logit_softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def router_loads(self) -> Tensor | None:
         """Return how many tokens chose each expert since the last update [L, E], or None without biases."""
@@ -161,16 +170,21 @@ class Decoder(nn.Module):
         S = int(samples_N.max()) + 1 if moe.balance == "sequence" else 1
         return torch.stack([balance.balance_loss(moe, routing, samples_N, S) for routing in routings]).sum(0)
 
-    def _turn(self, positions_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the rotary tables of these positions."""
-        scaling = self.cfg.rope_scaling
+    def _turns(self, positions_BT: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return the rotary tables of these positions, for layers without and with windows."""
+        whole = self._turn(positions_BT, windowed=False)
+        apart = self.cfg.window_rope_theta is not None and any(self.cfg.windowed)
+        return whole, self._turn(positions_BT, windowed=True) if apart else whole
+
+    def _turn(self, positions_BT: Tensor, windowed: bool) -> tuple[Tensor, Tensor]:
+        scaling = None if windowed else self.cfg.rope_scaling
         length = int(positions_BT.max()) + 1 if scaling and scaling.rope_type in rope.LENGTH_DECIDES else 0
-        key = (positions_BT.device, length)
+        key = (positions_BT.device, length, windowed)
         if key not in self._frequencies:
             if length:
                 self._frequencies.clear()  # one entry: a text that grows has another length each time
             with torch.inference_mode(False):  # else what generation leaves here could not be trained with
-                frequencies_P, factor = rope.frequencies(self.cfg, length)
+                frequencies_P, factor = rope.frequencies(self.cfg, length, windowed)
                 self._frequencies[key] = frequencies_P.to(positions_BT.device), factor
         return rope.tables(*self._frequencies[key], positions_BT)
 

@@ -7,18 +7,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from danlu.device import ops
+from danlu.model.shape import ModelConfig
 
 
 class RmsNorm(nn.Module):
-    """x over its root mean square, times a weight."""
+    """x over its root mean square, times a weight, which may count from one."""
 
-    def __init__(self, width: int, eps: float) -> None:
+    def __init__(self, width: int, eps: float, offset: bool = False) -> None:
         super().__init__()
-        self.eps = eps
+        self.eps, self.offset = eps, offset
         self.weight = nn.Parameter(torch.empty(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return ops.rms_norm(x, self.weight, self.eps)
+        weight = 1.0 + self.weight.float() if self.offset else self.weight
+        return ops.rms_norm(x, weight, self.eps)
 
 
 class LayerNorm(nn.Module):
@@ -35,4 +37,8 @@ class LayerNorm(nn.Module):
         return wide.to(x.dtype)
 
 
-NORMS: dict[str, type[RmsNorm] | type[LayerNorm]] = {"rms": RmsNorm, "layer": LayerNorm}
+def build_norm(cfg: ModelConfig, width: int | None = None) -> RmsNorm | LayerNorm:
+    """Return a norm of the model's kind, as wide as the residual stream unless told."""
+    if cfg.norm == "layer":
+        return LayerNorm(width or cfg.hidden_size, cfg.norm_eps)
+    return RmsNorm(width or cfg.hidden_size, cfg.norm_eps, cfg.norm_offset)

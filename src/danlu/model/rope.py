@@ -34,8 +34,13 @@ def tables(frequencies_P: Tensor, factor: float, positions_BT: Tensor) -> tuple[
     return angles_BTR.cos() * factor, angles_BTR.sin() * factor
 
 
-def frequencies(cfg: ModelConfig, length: int) -> tuple[Tensor, float]:
-    """Return (frequencies_P, factor of the tables) for texts of `length` tokens."""
+def frequencies(cfg: ModelConfig, length: int, windowed: bool = False) -> tuple[Tensor, float]:
+    """Return (frequencies_P, factor of the tables) for texts of `length` tokens.
+
+    Windowed layers may have a base of their own; those are never stretched.
+    """
+    if windowed and cfg.window_rope_theta is not None:
+        return 1.0 / _powers(cfg, cfg.window_rope_theta), 1.0
     if cfg.rope_scaling is None:
         return _plain(cfg), 1.0
     return KINDS[cfg.rope_scaling.rope_type](cfg, cfg.rope_scaling, length)

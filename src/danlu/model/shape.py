@@ -132,8 +132,26 @@ class ModelConfig(Section):
     """Part of each head that is rotated."""
     rope_scaling: RopeScaling | None = None
     """Reading further than trained; unset: not."""
+    sliding_window: int | None = Field(default=None, ge=1)
+    """Keys a query of a windowed layer sees, itself included; unset: no layer has windows."""
+    layer_types: tuple[Literal["full_attention", "sliding_attention"], ...] = ()
+    """Which layers are windowed, one word a layer; empty: all, where sliding_window is set."""
+    window_rope_theta: float | None = Field(default=None, gt=1)
+    """Base of wavelengths in windowed layers, never stretched there (Gemma 3); unset: as elsewhere."""
+    attention_scale: float | None = Field(default=None, gt=0)
+    """Multiplies attention's scores; unset: one over the root of head_dim."""
+    attention_softcap: float | None = Field(default=None, gt=0)
+    """Bends attention's scores to at most this (Gemma 2)."""
+    logit_softcap: float | None = Field(default=None, gt=0)
+    """Bends the words' scores to at most this (Gemma 2)."""
+    embedding_scale: float | None = Field(default=None, gt=0)
+    """Multiplies the embeddings (Gemma: the root of hidden_size); unset: 1."""
     norm: Literal["rms", "layer"] = "rms"
     """RMSNorm or LayerNorm."""
+    norm_offset: bool = False
+    """RMSNorm's weights count from one: x times 1 + weight (Gemma)."""
+    sandwich: bool = False
+    """Normalise what attention and the MLP answer as well (Gemma 2)."""
     norm_eps: float = Field(default=1e-6, gt=0)
     """Added to the variance under the root."""
     qk_norm: bool = False
@@ -176,6 +194,11 @@ class ModelConfig(Section):
             )
         if self.rotary_dim % 2:
             raise ValueError(f"head_dim: {self.rotary_dim} rotated dimensions; try: an even number")
+        if self.layer_types and len(self.layer_types) != self.num_hidden_layers:
+            raise ValueError(
+                f"layer_types: {len(self.layer_types)} words for {self.num_hidden_layers} layers"
+                "; try: one word a layer"
+            )
         if self.moe and self.moe.first_dense_layers >= self.num_hidden_layers:
             raise ValueError(
                 f"moe.first_dense_layers: leaves no layer of {self.num_hidden_layers} to the experts"
@@ -187,6 +210,14 @@ class ModelConfig(Section):
     def rotary_dim(self) -> int:
         """Width of the rotated part of a head."""
         return int(self.head_dim * self.partial_rotary_factor)
+
+    @property
+    def windowed(self) -> tuple[bool, ...]:
+        """Whether each layer has windows."""
+        if self.sliding_window is None:
+            return (False,) * self.num_hidden_layers
+        kinds = self.layer_types or ("sliding_attention",) * self.num_hidden_layers
+        return tuple(kind == "sliding_attention" for kind in kinds)
 
     def is_moe_layer(self, layer: int) -> bool:
         """Return whether a layer has experts."""

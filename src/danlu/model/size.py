@@ -45,12 +45,12 @@ def _weights(cfg: ModelConfig, experts: int) -> int:
 
 
 def _around(cfg: ModelConfig) -> int:
-    """Attention and both norms of a block."""
+    """Attention and the norms of a block."""
     query = cfg.num_attention_heads * cfg.head_dim
     key = cfg.num_key_value_heads * cfg.head_dim
     weights = cfg.hidden_size * (2 * query + 2 * key) + (2 * cfg.head_dim if cfg.qk_norm else 0)
     biases = (query + 2 * key if cfg.qkv_bias else 0) + (cfg.hidden_size if cfg.output_bias else 0)
-    return weights + biases + 2 * _norm(cfg)
+    return weights + biases + (4 if cfg.sandwich else 2) * _norm(cfg)
 
 
 def _norm(cfg: ModelConfig) -> int:

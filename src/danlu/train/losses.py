@@ -49,11 +49,13 @@ def token_nll(model: nn.Module, batch: Batch) -> Tensor:
 
 def _forward(model: nn.Module, batch: Batch, weights_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
     output = model(batch.tokens_BT, batch.positions_BT, batch.samples_BT, batch.layout())
+    decoder = unwrap(model)
     nll_N = ops.cross_entropy(
         output.hidden.flatten(0, 1),
-        unwrap(model).head_weight,
+        decoder.head_weight,
         batch.labels_BT.flatten(),
         None if weights_BT is None else weights_BT.flatten(),
+        softcap=decoder.cfg.logit_softcap,
     )
     return nll_N.view_as(batch.labels_BT), output.balance
 

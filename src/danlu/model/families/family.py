@@ -183,16 +183,100 @@ def moe_to_hf(cfg: ModelConfig) -> dict[str, Any]:
 # Reasons
 
 
-def unlike_llama(cfg: ModelConfig) -> list[Reason]:
-    """Return what keeps a decoder from every family here: all have RMSNorm and a gated SiLU MLP."""
-    reasons = []
+def unlike_llama(cfg: ModelConfig, *knows: str) -> list[Reason]:
+    """Return what keeps a decoder from a family of Llama's kind that `knows` these features besides."""
+    reasons = strange(cfg, *knows)
     if cfg.norm != "rms":
         reasons.append(Reason("has RMSNorm, not LayerNorm", "model.norm=rms"))
     if not cfg.gated:
         reasons.append(Reason("has a gated MLP", "model.gated=true"))
-    if cfg.activation != "silu":
+    if cfg.activation != "silu" and "gelu_tanh" not in knows:
         reasons.append(Reason(f"has silu, not {cfg.activation}", "model.activation=silu"))
     return reasons
+
+
+class Feature(NamedTuple):
+    """What only some families have."""
+
+    asked: Callable[[ModelConfig], bool]
+    problem: str
+    remedy: str
+
+
+FEATURES = {
+    "windows": Feature(lambda c: any(c.windowed), "has no windows", "model.sliding_window unset"),
+    "two bases": Feature(
+        lambda c: c.window_rope_theta is not None, "has one base", "model.window_rope_theta unset"
+    ),
+    "scale": Feature(
+        lambda c: c.attention_scale not in (None, c.head_dim**-0.5),
+        "scales attention by the heads' width",
+        "model.attention_scale unset",
+    ),
+    "softcap": Feature(
+        lambda c: c.attention_softcap is not None or c.logit_softcap is not None,
+        "caps no scores",
+        "model.attention_softcap and model.logit_softcap unset",
+    ),
+    "scaled embeddings": Feature(
+        lambda c: c.embedding_scale not in (None, 1.0),
+        "does not scale embeddings",
+        "model.embedding_scale unset",
+    ),
+    "norm offset": Feature(
+        lambda c: c.norm_offset, "has norms that scale by their weight", "model.norm_offset=false"
+    ),
+    "sandwich": Feature(
+        lambda c: c.sandwich, "does not normalise what layers answer", "model.sandwich=false"
+    ),
+}
+
+
+def strange(cfg: ModelConfig, *knows: str) -> list[Reason]:
+    """Return what a model has that a family does not, which knows only these of the features."""
+    return [
+        Reason(feature.problem, feature.remedy)
+        for name, feature in FEATURES.items()
+        if name not in knows and feature.asked(cfg)
+    ]
+
+
+# Windows, as Qwen and Gemma write them
+
+
+def windows_to_hf(cfg: ModelConfig) -> dict[str, Any]:
+    """Return the keys for windows in the last layers only, or in none."""
+    first = cfg.windowed.index(True) if any(cfg.windowed) else cfg.num_hidden_layers
+    return {
+        "use_sliding_window": any(cfg.windowed),
+        "sliding_window": cfg.sliding_window if any(cfg.windowed) else None,
+        "max_window_layers": first,
+        "layer_types": layer_types(cfg),
+    }
+
+
+def layer_types(cfg: ModelConfig) -> list[str]:
+    """Return one word a layer."""
+    return ["sliding_attention" if windowed else "full_attention" for windowed in cfg.windowed]
+
+
+def windows_from_hf(described: dict[str, Any]) -> dict[str, Any]:
+    """Return our keys for what `windows_to_hf` writes."""
+    if not described.get("use_sliding_window", False) or not described.get("sliding_window"):
+        return {}
+    layers = described["num_hidden_layers"]
+    first = described.get("max_window_layers", layers)
+    kinds = described.get("layer_types") or [
+        "full_attention" if layer < first else "sliding_attention" for layer in range(layers)
+    ]
+    return {"sliding_window": described["sliding_window"], "layer_types": tuple(kinds)}
+
+
+def only_last_windowed(cfg: ModelConfig) -> list[Reason]:
+    """Return what keeps windows from being those of the last layers."""
+    if list(cfg.windowed) == sorted(cfg.windowed):
+        return []
+    return [Reason("has windows in its last layers", "another model.layer_types")]
 
 
 def has_free_heads(cfg: ModelConfig) -> bool:

@@ -20,7 +20,7 @@ from danlu.model.shape import ModelConfig
 def why_not(cfg: ModelConfig) -> list[Reason]:
     moe = cfg.moe
     assert moe
-    reasons = unlike_llama(cfg)
+    reasons = unlike_llama(cfg, "windows")
     if cfg.qk_norm:
         reasons.append(Reason("has no head norms", "model.qk_norm=false"))
     if cfg.qkv_bias or cfg.output_bias or cfg.mlp_bias:
@@ -34,6 +34,8 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
         reasons.append(Reason("has no shared experts", "model.moe.num_shared_experts=0"))
     if moe.first_dense_layers:
         reasons.append(Reason("has experts in every layer", "model.moe.first_dense_layers=0"))
+    if any(cfg.windowed) and not all(cfg.windowed):
+        reasons.append(Reason("has windows in all layers or in none", "model.layer_types unset"))
     if cfg.partial_rotary_factor != 1.0:
         reasons.append(Reason(PARTIAL, PARTIAL_REMEDY))
     return reasons
@@ -50,7 +52,7 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
     )
     moe = {key: value for key, value in moe_to_hf(cfg).items() if key in shared}
     width = {"intermediate_size": cfg.moe.moe_intermediate_size}  # its only MLP is the expert
-    return shape_to_hf(cfg) | moe | width | {"sliding_window": None, "router_jitter_noise": 0.0}
+    return shape_to_hf(cfg) | moe | width | {"sliding_window": cfg.sliding_window, "router_jitter_noise": 0.0}
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
         "balance": "token",
         "balance_coef": described.get("router_aux_loss_coef", 0.001),
     }
-    return shape_from_hf(described) | {"moe": moe}
+    return shape_from_hf(described) | {"sliding_window": described.get("sliding_window"), "moe": moe}
 
 
 FAMILY = Family(

@@ -10,15 +10,18 @@ from danlu.model.families.family import (
     Family,
     Reason,
     has_free_heads,
+    only_last_windowed,
     shape_from_hf,
     shape_to_hf,
     unlike_llama,
+    windows_from_hf,
+    windows_to_hf,
 )
 from danlu.model.shape import ModelConfig
 
 
 def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = unlike_llama(cfg)
+    reasons = unlike_llama(cfg, "windows") + only_last_windowed(cfg)
     if cfg.qk_norm:
         reasons.append(Reason("has no head norms", "model.qk_norm=false"))
     if not cfg.qkv_bias or cfg.output_bias or cfg.mlp_bias:
@@ -32,16 +35,11 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
-    windows = {
-        "use_sliding_window": False,
-        "sliding_window": None,
-        "max_window_layers": cfg.num_hidden_layers,
-    }
-    return shape_to_hf(cfg) | windows
+    return shape_to_hf(cfg) | windows_to_hf(cfg)
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
-    return shape_from_hf(described) | {"qkv_bias": True}
+    return shape_from_hf(described) | windows_from_hf(described) | {"qkv_bias": True}
 
 
 FAMILY = Family("qwen2", "Qwen2ForCausalLM", False, why_not, to_hf, from_hf)

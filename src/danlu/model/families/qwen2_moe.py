@@ -16,9 +16,12 @@ from danlu.model.families.family import (
     has_free_heads,
     moe_from_hf,
     moe_to_hf,
+    only_last_windowed,
     shape_from_hf,
     shape_to_hf,
     unlike_llama,
+    windows_from_hf,
+    windows_to_hf,
 )
 from danlu.model.shape import ModelConfig
 
@@ -26,7 +29,7 @@ from danlu.model.shape import ModelConfig
 def why_not(cfg: ModelConfig) -> list[Reason]:
     moe = cfg.moe
     assert moe
-    reasons = unlike_llama(cfg)
+    reasons = unlike_llama(cfg, "windows") + only_last_windowed(cfg)
     if cfg.qk_norm:
         reasons.append(Reason("has no head norms", "model.qk_norm=false"))
     if cfg.output_bias or cfg.mlp_bias:
@@ -47,13 +50,8 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
     assert cfg.moe
-    windows = {
-        "use_sliding_window": False,
-        "sliding_window": None,
-        "max_window_layers": cfg.num_hidden_layers,
-    }
     shared = {"shared_expert_intermediate_size": cfg.moe.shared_width, "qkv_bias": True}
-    return shape_to_hf(cfg) | moe_to_hf(cfg) | shared | windows
+    return shape_to_hf(cfg) | moe_to_hf(cfg) | shared | windows_to_hf(cfg)
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
@@ -63,7 +61,8 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
         "shared_gated": True,
     }
     moe = moe_from_hf(described) | shared
-    return shape_from_hf(described) | {"qkv_bias": described.get("qkv_bias", True), "moe": moe}
+    keys = shape_from_hf(described) | windows_from_hf(described)
+    return keys | {"qkv_bias": described.get("qkv_bias", True), "moe": moe}
 
 
 def zeros(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -9,15 +9,18 @@ from danlu.model.families.family import (
     PARTIAL_REMEDY,
     Family,
     Reason,
+    only_last_windowed,
     shape_from_hf,
     shape_to_hf,
     unlike_llama,
+    windows_from_hf,
+    windows_to_hf,
 )
 from danlu.model.shape import ModelConfig
 
 
 def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = unlike_llama(cfg)
+    reasons = unlike_llama(cfg, "windows") + only_last_windowed(cfg)
     if not cfg.qk_norm:
         reasons.append(Reason("has head norms", "model.qk_norm=true"))
     if cfg.qkv_bias != cfg.output_bias:
@@ -32,17 +35,16 @@ def why_not(cfg: ModelConfig) -> list[Reason]:
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
-    return shape_to_hf(cfg) | {
-        "attention_bias": cfg.qkv_bias,
-        "use_sliding_window": False,
-        "sliding_window": None,
-        "max_window_layers": cfg.num_hidden_layers,
-    }
+    return shape_to_hf(cfg) | windows_to_hf(cfg) | {"attention_bias": cfg.qkv_bias}
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     bias = described.get("attention_bias", False)
-    keys = shape_from_hf(described) | {"qk_norm": True, "qkv_bias": bias, "output_bias": bias}
+    keys = (
+        shape_from_hf(described)
+        | windows_from_hf(described)
+        | {"qk_norm": True, "qkv_bias": bias, "output_bias": bias}
+    )
     return {"head_dim": 128} | keys  # the family's own default
 
 
