@@ -41,6 +41,14 @@ GEMMA2: dict[str, Any] = GEMMA | {
     "layer_types": ("sliding_attention", "full_attention", "sliding_attention"),
 }
 
+PLAIN: dict[str, Any] = {
+    "norm": "layer",
+    "gated": False,
+    "activation": "gelu_tanh",
+    **dict.fromkeys(("qkv_bias", "output_bias", "mlp_bias"), True),
+}
+BARE: dict[str, Any] = {"norm": "layer", "gated": False, "activation": "gelu"}
+
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen3": {"qk_norm": True, "head_dim": 16},
     "qwen3 with biases, untied": {
@@ -80,6 +88,56 @@ SHAPES: dict[str, dict[str, Any]] = {
         "layer_types": ("full_attention", "sliding_attention", "sliding_attention"),
     },
     "mistral": {"head_dim": 12, "sliding_window": 9},
+    "phi3": {"head_dim": 8, "sliding_window": 9, "tie_word_embeddings": False, "partial_rotary_factor": 0.5},
+    "phi3, longrope": {
+        "head_dim": 8,
+        "sliding_window": 100,
+        "rope_scaling": {
+            "rope_type": "longrope",
+            "short_factor": [1.0, 1.1, 1.2, 1.3],
+            "long_factor": [2.0, 3.0, 4.0, 5.0],
+            "original_max_position_embeddings": 32,
+        },
+    },
+    "phi": PLAIN
+    | {"parallel": "one norm", "head_bias": True, "tie_word_embeddings": False, "partial_rotary_factor": 0.5},
+    "gpt2": PLAIN | {"position": "learned", "num_key_value_heads": 6},
+    "gpt2, relu, untied": PLAIN
+    | {
+        "position": "learned",
+        "num_key_value_heads": 6,
+        "activation": "relu",
+        "tie_word_embeddings": False,
+    },
+    "gpt_neo": PLAIN
+    | {
+        "position": "learned",
+        "num_key_value_heads": 6,
+        "qkv_bias": False,
+        "attention_scale": 1.0,
+        "sliding_window": 9,
+        "layer_types": ("full_attention", "sliding_attention", "full_attention"),
+    },
+    "gpt_neox": PLAIN
+    | {
+        "num_key_value_heads": 6,
+        "activation": "gelu",
+        "parallel": "two norms",
+        "partial_rotary_factor": 0.25,
+        "tie_word_embeddings": False,
+    },
+    "gpt_neox, one after the other": PLAIN
+    | {"num_key_value_heads": 6, "activation": "gelu", "partial_rotary_factor": 0.5},
+    "falcon, one key head": BARE | {"parallel": "one norm", "num_key_value_heads": 1},
+    "falcon, groups": BARE | {"parallel": "two norms", "tie_word_embeddings": False},
+    "falcon, biases": PLAIN | {"activation": "gelu", "parallel": "two norms"},
+    "bloom": PLAIN
+    | {
+        "position": "alibi",
+        "embedding_norm": True,
+        "num_key_value_heads": 6,
+        "intermediate_size": 192,
+    },
     "gemma": GEMMA,
     "gemma, biases, untied": GEMMA
     | {"qkv_bias": True, "output_bias": True, "tie_word_embeddings": False, "head_dim": 12},
@@ -150,7 +208,7 @@ def loss(made: Decoder, tokens_BT: Tensor, samples_BT: Tensor | None = None) -> 
         ends_BT[:, :-1] = samples_BT[:, 1:] != samples_BT[:, :-1]
         labels_BT[ends_BT | (samples_BT < 0)] = ops.IGNORE
     nll_N = ops.cross_entropy(
-        output.hidden.flatten(0, 1), made.head_weight, labels_BT.flatten(), softcap=made.cfg.logit_softcap
+        *made.scored(output.hidden.flatten(0, 1)), labels_BT.flatten(), softcap=made.cfg.logit_softcap
     )
     return nll_N.sum(), output.balance
 

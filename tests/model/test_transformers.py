@@ -43,7 +43,10 @@ def test_logits_and_gradients_are_transformers(name, tmp_path):
         if any(part.name not in weights_of for part in parts):
             parts = [Part(key)]  # transformers 5 names and stacks it as we do, 4 as it lies on disk
         for part in parts:
-            assert apart(gradient[part.place], weights_of[part.name].grad * part.factor) <= LIMIT, part.name
+            other = weights_of[part.name].grad * part.factor
+            mine = gradient[part.place]
+            other = part.fused.of(other).reshape(mine.shape) if part.fused else other
+            assert apart(mine, other) <= LIMIT, part.name
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -63,12 +63,15 @@ def attention(
     scale: float,
     window: int | None = None,
     softcap: float | None = None,
+    slopes_H: Tensor | None = None,
 ) -> Tensor:
     """Return what each query reads: softmax(scale q·k) over the keys the layout lets it see, times v.
 
     H query heads share K key heads. `window` is how many keys a query sees, itself included; `softcap`
-    bends scores to softcap * tanh(score / softcap).
+    bends scores to softcap * tanh(score / softcap); `slopes_H` lowers them by slope times distance.
     """
+    if slopes_H is not None:
+        return plain.attention(q_BTHD, k_BSKD, v_BSKD, layout, scale, window, softcap, slopes_H)
     fast = faster("attention", q_BTHD)
     out = fast(q_BTHD, k_BSKD, v_BSKD, layout, scale, window, softcap) if fast else NotImplemented
     if out is not NotImplemented:

@@ -64,8 +64,11 @@ def attention(
     scale: float,
     window: int | None = None,
     softcap: float | None = None,
+    slopes_H: Tensor | None = None,
 ) -> Tensor:
-    """Return what each query reads by torch's own attention, with a boolean mask where one is needed."""
+    """Return what each query reads by torch's own attention, with a mask where one is needed."""
+    if slopes_H is not None:
+        return _sloped(q_BTHD, k_BSKD, v_BSKD, layout, scale, window, slopes_H)
     q_BHTD, k_BKSD, v_BKSD = (x.transpose(1, 2) for x in (q_BTHD, k_BSKD, v_BSKD))
     causal = layout.bounds is None and layout.mask_BTS is None and window is None
     mask_B1TS = None if causal else _mask(layout, q_BTHD.shape[:2], k_BSKD.shape[1], window, q_BTHD.device)
@@ -81,6 +84,28 @@ def attention(
         mask_B1TS = _mask(layout, q_BTHD.shape[:2], k_BSKD.shape[1], window, q_BTHD.device)
     weights_BHTS = torch.softmax(scores_BHTS.masked_fill(~mask_B1TS, -torch.inf), -1)
     return (weights_BHTS.nan_to_num(0.0).to(v_BHSD.dtype) @ v_BHSD).transpose(1, 2)
+
+
+def _sloped(
+    q_BTHD: Tensor,
+    k_BSKD: Tensor,
+    v_BSKD: Tensor,
+    layout: Layout,
+    scale: float,
+    window: int | None,
+    slopes_H: Tensor,
+) -> Tensor:
+    """Return attention whose scores fall with the distance of the key (ALiBi, Press et al. 2022)."""
+    mask_B1TS = _mask(layout, q_BTHD.shape[:2], k_BSKD.shape[1], window, q_BTHD.device)
+    place_S = torch.arange(k_BSKD.shape[1], device=q_BTHD.device)
+    last_B1T1 = torch.where(mask_B1TS, place_S, -1).amax(-1, keepdim=True)  # a query stands at its last key
+    fall_BHTS = (place_S - last_B1T1) * slopes_H[:, None, None].float()
+    bias_BHTS = fall_BHTS.masked_fill(~mask_B1TS, -torch.inf).to(q_BTHD.dtype)
+    q_BHTD, k_BKSD, v_BKSD = (x.transpose(1, 2) for x in (q_BTHD, k_BSKD, v_BSKD))
+    out_BHTD = F.scaled_dot_product_attention(
+        q_BHTD, k_BKSD, v_BKSD, attn_mask=bias_BHTS, scale=scale, enable_gqa=True
+    )
+    return out_BHTD.transpose(1, 2)
 
 
 def _mask(layout: Layout, shape: torch.Size, S: int, window: int | None, device: torch.device) -> Tensor:

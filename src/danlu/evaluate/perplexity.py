@@ -156,7 +156,7 @@ def _nll(model: Decoder, group: Sequence[Window]) -> float:
     labels_BT = torch.tensor([w.labels + [IGNORE] * (width - len(w.labels)) for w in group], device=device)
     hidden_NC = model(tokens_BT).hidden.flatten(0, 1)
     nll_N = ops.cross_entropy(
-        hidden_NC, model.head_weight, labels_BT.flatten(), softcap=model.cfg.logit_softcap
+        *model.scored(hidden_NC), labels_BT.flatten(), softcap=model.cfg.logit_softcap
     )
     return float(nll_N.cpu().double().sum())
 

@@ -8,13 +8,27 @@ Letters: B rows, T tokens, C residual width, H query heads, K key heads, D head 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from danlu.device import ops
 from danlu.model.norm import build_norm
 from danlu.model.shape import ModelConfig
+
+
+def alibi_slopes(heads: int) -> list[float]:
+    """Return what each head's scores fall by a token of distance (Press et al. 2022).
+
+    >>> alibi_slopes(4)
+    [0.25, 0.0625, 0.015625, 0.00390625]
+    """
+    whole = 2 ** math.floor(math.log2(heads))
+    slopes = [2 ** (-8 * (head + 1) / whole) for head in range(whole)]
+    between = [2 ** (-4 * (2 * head + 1) / whole) for head in range(heads - whole)]
+    return slopes + between
 
 
 class Attention(nn.Module):
@@ -38,17 +52,22 @@ class Attention(nn.Module):
         self.scale = cfg.attention_scale or cfg.head_dim**-0.5
         self.window = cfg.sliding_window if cfg.windowed[layer] else None
         self.softcap = cfg.attention_softcap
+        self.slopes = alibi_slopes(cfg.num_attention_heads) if cfg.position == "alibi" else None
         self.attend = ops.attention
 
-    def forward(self, x_BTC: Tensor, turn: tuple[Tensor, Tensor], layout: ops.Layout, cache: Any) -> Tensor:
+    def forward(
+        self, x_BTC: Tensor, turn: tuple[Tensor, Tensor] | None, layout: ops.Layout, cache: Any
+    ) -> Tensor:
         q_BTHD, k_BTKD, v_BTKD = (
             project(x_BTC).unflatten(-1, (-1, self.D)) for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         if self.q_norm is not None and self.k_norm is not None:
             q_BTHD, k_BTKD = self.q_norm(q_BTHD), self.k_norm(k_BTKD)
-        q_BTHD, k_BTKD = ops.rotary(q_BTHD, k_BTKD, *turn)
+        if turn is not None:
+            q_BTHD, k_BTKD = ops.rotary(q_BTHD, k_BTKD, *turn)
         k_BSKD, v_BSKD = (k_BTKD, v_BTKD) if cache is None else cache.append(self.layer, k_BTKD, v_BTKD)
         # A window that no sample outgrows hides nothing, and costs a mask.
         window = self.window if self.window is not None and layout.longest > self.window else None
-        out_BTHD = self.attend(q_BTHD, k_BSKD, v_BSKD, layout, self.scale, window, self.softcap)
+        slopes_H = None if self.slopes is None else torch.tensor(self.slopes, device=x_BTC.device)
+        out_BTHD = self.attend(q_BTHD, k_BSKD, v_BSKD, layout, self.scale, window, self.softcap, slopes_H)
         return self.o_proj(out_BTHD.flatten(2))

@@ -48,19 +48,23 @@ class Block(nn.Module):
         self.self_attn = Attention(cfg, layer)
         is_moe = cfg.is_moe_layer(layer)
         self.mlp = MoeMlp(cfg) if is_moe else Mlp(cfg, cfg.intermediate_size, cfg.mlp_bias)
+        self.parallel = cfg.parallel != "no"
         self.input_layernorm = build_norm(cfg)
-        self.post_attention_layernorm = build_norm(cfg)
+        self.post_attention_layernorm = build_norm(cfg) if cfg.parallel != "one norm" else None
         self.attention_answer_layernorm = build_norm(cfg) if cfg.sandwich else nn.Identity()
         self.mlp_answer_layernorm = build_norm(cfg) if cfg.sandwich else nn.Identity()
 
     def forward(
-        self, x_BTC: Tensor, turn: tuple[Tensor, Tensor], layout: ops.Layout, cache: Any = None
+        self, x_BTC: Tensor, turn: tuple[Tensor, Tensor] | None, layout: ops.Layout, cache: Any = None
     ) -> tuple[Tensor, Routing | None]:
-        y_BTC = self.self_attn(self.input_layernorm(x_BTC), turn, layout, cache)
-        x_BTC = x_BTC + self.attention_answer_layernorm(y_BTC)
-        y = self.mlp(self.post_attention_layernorm(x_BTC))
+        read_BTC = self.input_layernorm(x_BTC)
+        y_BTC = self.attention_answer_layernorm(self.self_attn(read_BTC, turn, layout, cache))
+        after_BTC = x_BTC + y_BTC
+        if self.post_attention_layernorm is not None:
+            read_BTC = self.post_attention_layernorm(x_BTC if self.parallel else after_BTC)
+        y = self.mlp(read_BTC)
         y_BTC, routing = y if isinstance(y, tuple) else (y, None)
-        return x_BTC + self.mlp_answer_layernorm(y_BTC), routing
+        return after_BTC + self.mlp_answer_layernorm(y_BTC), routing
 
 
 class Trunk(nn.Module):
@@ -69,6 +73,9 @@ class Trunk(nn.Module):
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
+        learned = cfg.position == "learned"
+        self.embed_positions = nn.Embedding(cfg.max_position_embeddings, cfg.hidden_size) if learned else None
+        self.embed_norm = build_norm(cfg) if cfg.embedding_norm else None
         self.layers = nn.ModuleList(Block(cfg, layer) for layer in range(cfg.num_hidden_layers))
         self.norm = build_norm(cfg)
 
@@ -83,6 +90,7 @@ class Decoder(nn.Module):
         self.lm_head = (
             None if cfg.tie_word_embeddings else nn.Linear(cfg.hidden_size, cfg.vocab_size, bias=False)
         )
+        self.head_bias = nn.Parameter(torch.empty(cfg.vocab_size)) if cfg.head_bias else None
         self.compiled = False
         """Blocks are compiled: shapes that differ from batch to batch are announced to the compiler."""
         self._loads_LE: Tensor | None = None
@@ -106,9 +114,7 @@ class Decoder(nn.Module):
         if self.compiled and layout.bounds is not None:
             torch._dynamo.maybe_mark_dynamic(layout.bounds, 0)
         turns = self._turns(positions_BT)
-        x_BTC = in_working_dtype(self.model.embed_tokens(tokens_BT))
-        if self.cfg.embedding_scale is not None:
-            x_BTC = x_BTC * torch.tensor(self.cfg.embedding_scale, dtype=x_BTC.dtype)  # rounded as published
+        x_BTC = self._embed(tokens_BT, positions_BT)
         routings = []
         # A cache grows with every call; compiling for each of its shapes would cost more than it saves.
         eagerly = self.compiled and cache is not None
@@ -119,17 +125,36 @@ class Decoder(nn.Module):
                     routings.append(routing)
         return Output(self.model.norm(x_BTC), self._balance(routings, samples_BT, tokens_BT, cache))
 
+    def _embed(self, tokens_BT: Tensor, positions_BT: Tensor) -> Tensor:
+        trunk = self.model
+        x_BTC = trunk.embed_tokens(tokens_BT)
+        if trunk.embed_positions is not None:
+            x_BTC = x_BTC + trunk.embed_positions(positions_BT)
+        x_BTC = in_working_dtype(x_BTC)
+        if self.cfg.embedding_scale is not None:
+            x_BTC = x_BTC * torch.tensor(self.cfg.embedding_scale, dtype=x_BTC.dtype)  # rounded as published
+        return x_BTC if trunk.embed_norm is None else trunk.embed_norm(x_BTC)
+
     @property
     def head_weight(self) -> Tensor:
         """The head [V, C], which is the embedding where they are tied."""
         return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+
+    def scored(self, hidden_NC: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (hidden, head) whose product is the scores before any cap: a bias is one more column."""
+        if self.head_bias is None:
+            return hidden_NC, self.head_weight
+        ones_N1 = hidden_NC.new_ones(len(hidden_NC), 1)
+        return torch.cat((hidden_NC, ones_N1), 1), torch.cat((self.head_weight, self.head_bias[:, None]), 1)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return every word's score."""
         return self.bend(F.linear(hidden, self.head_weight.to(hidden.dtype)))
 
     def bend(self, logits: Tensor) -> Tensor:
-        """Return scores kept within the cap, where there is one."""
+        """Return scores with their bias, kept within the cap, where there are such."""
+        if self.head_bias is not None:
+            logits = logits + self.head_bias.to(logits.dtype)
         cap = self.cfg.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
@@ -170,8 +195,10 @@ class Decoder(nn.Module):
         S = int(samples_N.max()) + 1 if moe.balance == "sequence" else 1
         return torch.stack([balance.balance_loss(moe, routing, samples_N, S) for routing in routings]).sum(0)
 
-    def _turns(self, positions_BT: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Return the rotary tables of these positions, for layers without and with windows."""
+    def _turns(self, positions_BT: Tensor) -> tuple[Any, Any]:
+        """Return the rotary tables of these positions, for layers without and with windows, if any turn."""
+        if self.cfg.position != "rotary":
+            return None, None
         whole = self._turn(positions_BT, windowed=False)
         apart = self.cfg.window_rope_theta is not None and any(self.cfg.windowed)
         return whole, self._turn(positions_BT, windowed=True) if apart else whole

@@ -126,6 +126,8 @@ class ModelConfig(Section):
     """Width of a head; unset: hidden_size over num_attention_heads."""
     max_position_embeddings: int = Field(default=32768, ge=1)
     """Longest sequence."""
+    position: Literal["rotary", "learned", "alibi"] = "rotary"
+    """How a token knows its place: turned heads, an embedding of its own (GPT-2), or a slope (ALiBi)."""
     rope_theta: float = Field(default=1e6, gt=1)
     """Base of the rotary wavelengths."""
     partial_rotary_factor: float = Field(default=1.0, gt=0, le=1)
@@ -146,10 +148,14 @@ class ModelConfig(Section):
     """Bends the words' scores to at most this (Gemma 2)."""
     embedding_scale: float | None = Field(default=None, gt=0)
     """Multiplies the embeddings (Gemma: the root of hidden_size); unset: 1."""
+    embedding_norm: bool = False
+    """Normalise the embeddings (Bloom)."""
     norm: Literal["rms", "layer"] = "rms"
     """RMSNorm or LayerNorm."""
     norm_offset: bool = False
     """RMSNorm's weights count from one: x times 1 + weight (Gemma)."""
+    parallel: Literal["no", "one norm", "two norms"] = "no"
+    """Attention and the MLP read the same stream, through one norm or through two (Phi-2, GPT-NeoX)."""
     sandwich: bool = False
     """Normalise what attention and the MLP answer as well (Gemma 2)."""
     norm_eps: float = Field(default=1e-6, gt=0)
@@ -166,6 +172,8 @@ class ModelConfig(Section):
     """Nonlinearity of the MLP."""
     gated: bool = True
     """Multiply the activation by a second projection (SwiGLU when silu)."""
+    head_bias: bool = False
+    """A bias on the words' scores (Phi-2)."""
     tie_word_embeddings: bool = True
     """The head is the embedding."""
     initializer_range: float = Field(default=0.02, gt=0)

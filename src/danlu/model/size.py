@@ -41,7 +41,9 @@ def _weights(cfg: ModelConfig, experts: int) -> int:
     if cfg.moe:
         blocks += (cfg.num_hidden_layers - dense) * _moe(cfg, experts)
     tables = cfg.vocab_size * cfg.hidden_size * (1 if cfg.tie_word_embeddings else 2)
-    return tables + blocks + _norm(cfg)
+    tables += cfg.vocab_size if cfg.head_bias else 0
+    tables += cfg.max_position_embeddings * cfg.hidden_size if cfg.position == "learned" else 0
+    return tables + blocks + (2 if cfg.embedding_norm else 1) * _norm(cfg)
 
 
 def _around(cfg: ModelConfig) -> int:
@@ -50,7 +52,8 @@ def _around(cfg: ModelConfig) -> int:
     key = cfg.num_key_value_heads * cfg.head_dim
     weights = cfg.hidden_size * (2 * query + 2 * key) + (2 * cfg.head_dim if cfg.qk_norm else 0)
     biases = (query + 2 * key if cfg.qkv_bias else 0) + (cfg.hidden_size if cfg.output_bias else 0)
-    return weights + biases + (4 if cfg.sandwich else 2) * _norm(cfg)
+    norms = (4 if cfg.sandwich else 2) - (cfg.parallel == "one norm")
+    return weights + biases + norms * _norm(cfg)
 
 
 def _norm(cfg: ModelConfig) -> int:

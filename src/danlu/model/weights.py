@@ -12,6 +12,7 @@ and reading both follow it, tensor by tensor. Nothing here is ever unpickled.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,24 @@ def read_state(folder: str | Path, dtype: torch.dtype | None = None) -> dict[str
 
 def _to_disk(state: Mapping[str, Tensor], cfg: ModelConfig) -> Iterator[tuple[str, Tensor]]:
     family = choose(cfg)
+    unfinished: dict[str, tuple[Tensor, int]] = {}
+    """Tensors made of several of ours, and how many numbers they still lack."""
     for name, tensor in state.items():
         for part in family.parts(name, cfg):
             piece = tensor.detach()[part.place]
-            yield part.name, piece * part.factor if part.factor != 1.0 else piece
+            piece = piece * part.factor if part.factor != 1.0 else piece
+            if part.fused is None:
+                yield part.name, piece
+                continue
+            fresh = (torch.empty(part.fused.shape, dtype=piece.dtype), math.prod(part.fused.shape))
+            disk, lacking = unfinished.pop(part.name, fresh)
+            place = part.fused.of(disk)
+            place.copy_(piece.reshape(place.shape))
+            if lacking > piece.numel():
+                unfinished[part.name] = disk, lacking - piece.numel()
+            else:
+                yield part.name, disk
+    assert not unfinished, f"{family.model_type}: never finished: {', '.join(unfinished)}"
     like = next(iter(state.values()))
     for name, shape in family.zeros(cfg).items():
         yield name, torch.zeros(shape, dtype=like.dtype)
@@ -139,12 +154,13 @@ def _fill(state: dict[str, Tensor], folder: Path, cfg: ModelConfig) -> None:
 
 def _fill_part(place: Tensor, part: Part, disk: _Reader) -> None:
     found = disk.get(part.name)
-    if found.shape != place.shape:
+    wanted = part.fused.shape if part.fused else tuple(place.shape)
+    if tuple(found.shape) != wanted:
         raise UserError(
-            f"{disk.folder}: {part.name}: is {tuple(found.shape)}, the model wants {tuple(place.shape)}",
+            f"{disk.folder}: {part.name}: is {tuple(found.shape)}, the model wants {wanted}",
             "weights of the same architecture, or the model of these weights (model= their folder)",
         )
-    place.copy_(found)
+    place.copy_(part.fused.of(found).reshape(place.shape) if part.fused else found)
     if part.factor != 1.0:
         place.div_(part.factor)
 

@@ -51,8 +51,7 @@ def _forward(model: nn.Module, batch: Batch, weights_BT: Tensor | None) -> tuple
     output = model(batch.tokens_BT, batch.positions_BT, batch.samples_BT, batch.layout())
     decoder = unwrap(model)
     nll_N = ops.cross_entropy(
-        output.hidden.flatten(0, 1),
-        decoder.head_weight,
+        *decoder.scored(output.hidden.flatten(0, 1)),
         batch.labels_BT.flatten(),
         None if weights_BT is None else weights_BT.flatten(),
         softcap=decoder.cfg.logit_softcap,

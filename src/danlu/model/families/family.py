@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from danlu.model.shape import ModelConfig, RopeScaling
 
 ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
-FROM_HF = {name: ours for ours, name in ACTIVATIONS.items()} | {"swish": "silu"}
+FROM_HF = {name: ours for ours, name in ACTIVATIONS.items()} | {"swish": "silu", "gelu_new": "gelu_tanh"}
 
 
 class Reason(NamedTuple):
@@ -19,13 +21,33 @@ class Reason(NamedTuple):
     remedy: str
 
 
+class Fused(NamedTuple):
+    """Where a part lies in a tensor on disk that holds others too, or holds it in another order.
+
+    It is disk.reshape(view).permute(axes)[inside], of the part's own shape once reshaped.
+    """
+
+    shape: tuple[int, ...]
+    """Of the whole tensor on disk."""
+    view: tuple[int, ...] = ()
+    axes: tuple[int, ...] = ()
+    inside: tuple[Any, ...] = ()
+
+    def of(self, disk: Tensor) -> Tensor:
+        """Return the part, a view of the tensor on disk."""
+        seen = disk.reshape(self.view or self.shape)
+        return (seen.permute(self.axes) if self.axes else seen)[self.inside]
+
+
 class Part(NamedTuple):
-    """One tensor on disk and where it belongs in one of ours."""
+    """One tensor on disk, or a piece of it, and where it belongs in one of ours."""
 
     name: str
     place: tuple[Any, ...] = ()
     factor: float = 1.0
     """What is on disk is ours times this; a power of two, so that nothing is rounded."""
+    fused: Fused | None = None
+    """How it lies in the tensor on disk; None: it is that tensor."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +69,14 @@ class Family:
     zeros: Callable[[ModelConfig], dict[str, tuple[int, ...]]] = lambda cfg: {}
     """Names on disk, and shapes, of weights that we do not have and that must be zero."""
 
+    fused: Callable[[str, ModelConfig], Part | None] = lambda name, cfg: None
+    """The part of a fused tensor that one of our weights is; None for a weight that is not fused."""
+
     def parts(self, name: str, cfg: ModelConfig) -> Iterator[Part]:
         """Yield the tensors on disk that one of our weights is made of."""
+        if part := self.fused(name, cfg):
+            yield part
+            return
         on_disk = name
         for ours, theirs in self.renames:
             on_disk = on_disk.replace(ours, theirs)
@@ -226,6 +254,12 @@ FEATURES = {
     "norm offset": Feature(
         lambda c: c.norm_offset, "has norms that scale by their weight", "model.norm_offset=false"
     ),
+    "positions": Feature(lambda c: c.position != "rotary", "has rotary positions", "model.position=rotary"),
+    "embedding norm": Feature(
+        lambda c: c.embedding_norm, "does not normalise embeddings", "model.embedding_norm=false"
+    ),
+    "parallel": Feature(lambda c: c.parallel != "no", "has the MLP after attention", "model.parallel=no"),
+    "head bias": Feature(lambda c: c.head_bias, "has no bias on scores", "model.head_bias=false"),
     "sandwich": Feature(
         lambda c: c.sandwich, "does not normalise what layers answer", "model.sandwich=false"
     ),

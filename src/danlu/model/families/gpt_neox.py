@@ -1,0 +1,68 @@
+"""GPT-NeoX (Pythia, Dolly): attention and the MLP side by side behind a norm each, partly turned heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from danlu.model.families.family import Family, Reason, has_free_heads, shape_from_hf, shape_to_hf
+from danlu.model.families.layernorm import ONE_KEY, biased, by_heads, unlike
+from danlu.model.shape import ModelConfig
+
+
+def why_not(cfg: ModelConfig) -> list[Reason]:
+    arranged = cfg.parallel if cfg.parallel != "one norm" else "two norms"
+    reasons = unlike(cfg, cfg.activation, arranged, "rotary") + biased(cfg)
+    if cfg.num_key_value_heads != cfg.num_attention_heads:
+        reasons.append(ONE_KEY)
+    if has_free_heads(cfg):
+        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
+    return reasons
+
+
+def to_hf(cfg: ModelConfig) -> dict[str, Any]:
+    return shape_to_hf(cfg) | {
+        "layer_norm_eps": cfg.norm_eps,
+        "rotary_pct": cfg.partial_rotary_factor,
+        "partial_rotary_factor": cfg.partial_rotary_factor,
+        "rotary_emb_base": cfg.rope_theta,
+        "use_parallel_residual": cfg.parallel == "two norms",
+        "attention_bias": True,
+        "hidden_dropout": 0.0,
+    }
+
+
+def from_hf(described: dict[str, Any]) -> dict[str, Any]:
+    spelt = {
+        "rms_norm_eps": described["layer_norm_eps"],
+        "rope_theta": described.get("rotary_emb_base", 10000.0),
+        "partial_rotary_factor": described.get("rotary_pct", 0.25),
+    }
+    bias = described.get("attention_bias", True)
+    return shape_from_hf(spelt | described | {"rms_norm_eps": spelt["rms_norm_eps"]}) | {
+        "norm": "layer",
+        "gated": False,
+        "parallel": "two norms" if described.get("use_parallel_residual", True) else "no",
+        "qkv_bias": bias,
+        "output_bias": bias,
+        "mlp_bias": True,
+    }
+
+
+FAMILY = Family(
+    "gpt_neox",
+    "GPTNeoXForCausalLM",
+    False,
+    why_not,
+    to_hf,
+    from_hf,
+    renames=(
+        ("model.embed_tokens.", "gpt_neox.embed_in."),
+        ("model.norm.", "gpt_neox.final_layer_norm."),
+        ("model.layers.", "gpt_neox.layers."),
+        (".self_attn.o_proj.", ".attention.dense."),
+        (".mlp.up_proj.", ".mlp.dense_h_to_4h."),
+        (".mlp.down_proj.", ".mlp.dense_4h_to_h."),
+        ("lm_head.", "embed_out."),
+    ),
+    fused=by_heads("gpt_neox.layers.{}.attention.query_key_value"),
+)

@@ -1,0 +1,63 @@
+"""What the families with LayerNorm and a plain MLP have in common: GPT-2 and those after it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from danlu.model.families.family import Fused, Part, Reason, strange
+from danlu.model.shape import ModelConfig
+
+ONE_KEY = Reason("has a key head for each query head", "model.num_key_value_heads unset")
+
+
+def unlike(cfg: ModelConfig, activation: str, parallel: str, position: str, *knows: str) -> list[Reason]:
+    """Return what keeps a decoder from such a family of this activation, arrangement and kind of places."""
+    reasons = strange(cfg, "positions", "parallel", "head bias", *knows)
+    if cfg.norm != "layer":
+        reasons.append(Reason("has LayerNorm", "model.norm=layer"))
+    if cfg.gated:
+        reasons.append(Reason("has a plain MLP", "model.gated=false"))
+    if cfg.qk_norm:
+        reasons.append(Reason("has no head norms", "model.qk_norm=false"))
+    if cfg.activation != activation:
+        reasons.append(Reason(f"has {activation}, not {cfg.activation}", f"model.activation={activation}"))
+    if cfg.parallel != parallel:
+        reasons.append(Reason(f"joins attention and the MLP as '{parallel}'", f"model.parallel='{parallel}'"))
+    if cfg.position != position:
+        reasons.append(Reason(f"has {position} positions", f"model.position={position}"))
+    return reasons
+
+
+def biased(cfg: ModelConfig) -> list[Reason]:
+    """Return what keeps a decoder from having biases everywhere but on its scores."""
+    if cfg.qkv_bias and cfg.output_bias and cfg.mlp_bias and not cfg.head_bias:
+        return []
+    remedy = "model.qkv_bias=true model.output_bias=true model.mlp_bias=true model.head_bias=false"
+    return [Reason("has biases everywhere but on scores", remedy)]
+
+
+def attention_part(name: str) -> tuple[str, str, str] | None:
+    """Return (layer, "q" or "k" or "v", "weight" or "bias") of a weight that is such a one.
+
+    >>> attention_part("model.layers.3.self_attn.k_proj.bias")
+    ('3', 'k', 'bias')
+    """
+    match = re.fullmatch(r"model\.layers\.(\d+)\.self_attn\.([qkv])_proj\.(weight|bias)", name)
+    return (match[1], match[2], match[3]) if match else None
+
+
+def by_heads(theirs: str) -> Callable[[str, ModelConfig], Part | None]:
+    """Return where queries, keys and values lie in one matrix, head by head: q k v, q k v, ..."""
+
+    def fused(name: str, cfg: ModelConfig) -> Part | None:
+        found = attention_part(name)
+        if found is None:
+            return None
+        layer, which, kind = found
+        H, D, C = cfg.num_attention_heads, cfg.head_dim, cfg.hidden_size
+        shape, tail = ((3 * H * D, C), (C,)) if kind == "weight" else ((3 * H * D,), ())
+        lies = Fused(shape, (H, 3, D, *tail), (), (slice(None), "qkv".index(which)))
+        return Part(f"{theirs.format(layer)}.{kind}", fused=lies)
+
+    return fused

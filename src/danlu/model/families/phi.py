@@ -1,0 +1,51 @@
+"""Phi-2: LayerNorm, attention and a plain MLP side by side behind one norm, biases everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from danlu.model.families.family import Family, Reason, has_free_heads, shape_from_hf, shape_to_hf
+from danlu.model.families.layernorm import unlike
+from danlu.model.shape import ModelConfig
+
+
+def why_not(cfg: ModelConfig) -> list[Reason]:
+    reasons = unlike(cfg, "gelu_tanh", "one norm", "rotary")
+    if not (cfg.qkv_bias and cfg.output_bias and cfg.mlp_bias and cfg.head_bias):
+        remedy = "model.qkv_bias=true model.output_bias=true model.mlp_bias=true model.head_bias=true"
+        reasons.append(Reason("has biases everywhere", remedy))
+    if cfg.tie_word_embeddings:
+        reasons.append(Reason("has a head of its own", "model.tie_word_embeddings=false"))
+    if has_free_heads(cfg):
+        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
+    return reasons
+
+
+def to_hf(cfg: ModelConfig) -> dict[str, Any]:
+    more = {"layer_norm_eps": cfg.norm_eps, "qk_layernorm": False, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
+    return shape_to_hf(cfg) | more | {"partial_rotary_factor": cfg.partial_rotary_factor}
+
+
+def from_hf(described: dict[str, Any]) -> dict[str, Any]:
+    if described.get("qk_layernorm"):
+        raise KeyError("qk_layernorm (head norms are not known here, so false)")
+    described = {"partial_rotary_factor": 0.5} | described | {"rms_norm_eps": described["layer_norm_eps"]}
+    flags = dict.fromkeys(("qkv_bias", "output_bias", "mlp_bias", "head_bias"), True)
+    return shape_from_hf(described) | flags | {"norm": "layer", "gated": False, "parallel": "one norm"}
+
+
+FAMILY = Family(
+    "phi",
+    "PhiForCausalLM",
+    False,
+    why_not,
+    to_hf,
+    from_hf,
+    renames=(
+        (".self_attn.o_proj.", ".self_attn.dense."),
+        (".mlp.up_proj.", ".mlp.fc1."),
+        (".mlp.down_proj.", ".mlp.fc2."),
+        ("model.norm.", "model.final_layernorm."),
+        ("head_bias", "lm_head.bias"),
+    ),
+)

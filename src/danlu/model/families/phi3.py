@@ -1,0 +1,70 @@
+"""Phi-3 and Phi-4: Llama whose queries, keys and values lie in one matrix, gate and up in another."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from danlu.model.families.family import (
+    Family,
+    Fused,
+    Part,
+    Reason,
+    has_free_heads,
+    shape_from_hf,
+    shape_to_hf,
+    unlike_llama,
+)
+from danlu.model.shape import ModelConfig
+
+
+def why_not(cfg: ModelConfig) -> list[Reason]:
+    reasons = unlike_llama(cfg, "windows")
+    if cfg.qk_norm:
+        reasons.append(Reason("has no head norms", "model.qk_norm=false"))
+    if cfg.qkv_bias or cfg.output_bias or cfg.mlp_bias:
+        remedy = "model.qkv_bias=false model.output_bias=false model.mlp_bias=false"
+        reasons.append(Reason("has no biases", remedy))
+    if has_free_heads(cfg):
+        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
+    if any(cfg.windowed) and not all(cfg.windowed):
+        reasons.append(Reason("has windows in all layers or in none", "model.layer_types unset"))
+    return reasons
+
+
+def to_hf(cfg: ModelConfig) -> dict[str, Any]:
+    shape = shape_to_hf(cfg)
+    scaling = cfg.rope_scaling
+    original = scaling and scaling.original_max_position_embeddings
+    return shape | {
+        "sliding_window": cfg.sliding_window if any(cfg.windowed) else None,
+        "partial_rotary_factor": cfg.partial_rotary_factor,
+        "original_max_position_embeddings": original or cfg.max_position_embeddings,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "pad_token_id": None,  # its default lies outside a small vocabulary
+    }
+
+
+def from_hf(described: dict[str, Any]) -> dict[str, Any]:
+    return shape_from_hf(described) | {"sliding_window": described.get("sliding_window")}
+
+
+def fused(name: str, cfg: ModelConfig) -> Part | None:
+    C, width = cfg.hidden_size, cfg.intermediate_size
+    query, key = (heads * cfg.head_dim for heads in (cfg.num_attention_heads, cfg.num_key_value_heads))
+    runs = {
+        "self_attn.q_proj": ("self_attn.qkv_proj", 0, query, query + 2 * key),
+        "self_attn.k_proj": ("self_attn.qkv_proj", query, query + key, query + 2 * key),
+        "self_attn.v_proj": ("self_attn.qkv_proj", query + key, query + 2 * key, query + 2 * key),
+        "mlp.gate_proj": ("mlp.gate_up_proj", 0, width, 2 * width),
+        "mlp.up_proj": ("mlp.gate_up_proj", width, 2 * width, 2 * width),
+    }
+    match = re.fullmatch(r"(model\.layers\.\d+\.)(.+)\.weight", name)
+    if match is None or match[2] not in runs:
+        return None
+    whole, start, stop, rows = runs[match[2]]
+    return Part(f"{match[1]}{whole}.weight", fused=Fused((rows, C), inside=(slice(start, stop),)))
+
+
+FAMILY = Family("phi3", "Phi3ForCausalLM", False, why_not, to_hf, from_hf, fused=fused)
