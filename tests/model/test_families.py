@@ -73,7 +73,11 @@ def test_moe(qk_norm, router, shared, gated, renormalised):
         ({"norm": "layer"}, "RMSNorm", "model.norm=rms"),
         ({"gated": False}, "gated MLP", "model.gated=true"),
         ({"activation": "gelu"}, "silu, not gelu", "model.activation=silu"),
-        ({"partial_rotary_factor": 0.5}, "rotates whole heads", "model.partial_rotary_factor=1.0"),
+        (
+            {"partial_rotary_factor": 0.5, "qk_norm": True},
+            "rotates whole heads",
+            "model.partial_rotary_factor=1.0",
+        ),
         (
             {"qk_norm": True, "moe": EXPERTS | {"num_shared_experts": 1}},
             "Qwen3MoeForCausalLM has no shared experts",

@@ -9,7 +9,7 @@ from danlu.model import weights
 from danlu.model.config import architecture, read_hf, resolve
 from danlu.model.families import choose, from_hf
 from danlu.model.families.family import Part
-from model_shapes import SHAPES, apart, config, gradients, model
+from model_shapes import SHAPES, config, gradients, model
 
 transformers = pytest.importorskip("transformers")
 
@@ -43,10 +43,10 @@ def test_logits_and_gradients_are_transformers(name, tmp_path):
         if any(part.name not in weights_of for part in parts):
             parts = [Part(key)]  # transformers 5 names and stacks it as we do, 4 as it lies on disk
         for part in parts:
-            other = weights_of[part.name].grad * part.factor
-            mine = gradient[part.place]
-            other = part.fused.of(other).reshape(mine.shape) if part.fused else other
-            assert apart(mine, other) <= LIMIT, part.name
+            whole, mine = weights_of[part.name].grad * part.factor, gradient[part.place]
+            other = part.fused.of(whole).reshape(mine.shape) if part.fused else whole
+            # Of a fused tensor's: a key's bias without rotary positions has no gradient but rounding.
+            assert float((mine - other).abs().max()) <= LIMIT * float(whole.abs().max()), part.name
 
 
 @pytest.mark.parametrize("name", SHAPES)
