@@ -88,6 +88,13 @@ SHAPES: dict[str, dict[str, Any]] = {
         "layer_types": ("full_attention", "sliding_attention", "sliding_attention"),
     },
     "mistral": {"head_dim": 12, "sliding_window": 9},
+    "glm": {"qkv_bias": True, "head_dim": 12, "partial_rotary_factor": 0.5},
+    "glm4": {"qkv_bias": True, "head_dim": 12, "partial_rotary_factor": 0.5, "sandwich": True},
+    "olmoe": {
+        "qk_norm": "all heads",
+        "moe": EXPERTS | {"norm_topk_prob": False},
+        "tie_word_embeddings": False,
+    },
     "phi3": {"head_dim": 8, "sliding_window": 9, "tie_word_embeddings": False, "partial_rotary_factor": 0.5},
     "phi3, longrope": {
         "head_dim": 8,

@@ -43,7 +43,7 @@ def test_logits_and_gradients_are_transformers(name, tmp_path):
         if any(part.name not in weights_of for part in parts):
             parts = [Part(key)]  # transformers 5 names and stacks it as we do, 4 as it lies on disk
         for part in parts:
-            whole, mine = weights_of[part.name].grad * part.factor, gradient[part.place]
+            whole, mine = weights_of[part.name].grad * part.factor, part.of(gradient)
             other = part.fused.of(whole).reshape(mine.shape) if part.fused else whole
             # Of a fused tensor's: a key's bias without rotary positions has no gradient but rounding.
             assert float((mine - other).abs().max()) <= LIMIT * float(whole.abs().max()), part.name

@@ -47,8 +47,10 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(C, KD, bias=cfg.qkv_bias)
         self.v_proj = nn.Linear(C, KD, bias=cfg.qkv_bias)
         self.o_proj = nn.Linear(HD, C, bias=cfg.output_bias)
-        self.q_norm = build_norm(cfg, cfg.head_dim) if cfg.qk_norm else None
-        self.k_norm = build_norm(cfg, cfg.head_dim) if cfg.qk_norm else None
+        self.norms_all = cfg.qk_norm == "all heads"
+        query, key = (HD, KD) if self.norms_all else (cfg.head_dim, cfg.head_dim)
+        self.q_norm = build_norm(cfg, query) if cfg.qk_norm else None
+        self.k_norm = build_norm(cfg, key) if cfg.qk_norm else None
         self.scale = cfg.attention_scale or cfg.head_dim**-0.5
         self.window = cfg.sliding_window if cfg.windowed[layer] else None
         self.softcap = cfg.attention_softcap
@@ -62,7 +64,11 @@ class Attention(nn.Module):
             project(x_BTC).unflatten(-1, (-1, self.D)) for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         if self.q_norm is not None and self.k_norm is not None:
-            q_BTHD, k_BTKD = self.q_norm(q_BTHD), self.k_norm(k_BTKD)
+            if self.norms_all:
+                q_BTHD = self.q_norm(q_BTHD.flatten(2)).view_as(q_BTHD)
+                k_BTKD = self.k_norm(k_BTKD.flatten(2)).view_as(k_BTKD)
+            else:
+                q_BTHD, k_BTKD = self.q_norm(q_BTHD), self.k_norm(k_BTKD)
         if turn is not None:
             q_BTHD, k_BTKD = ops.rotary(q_BTHD, k_BTKD, *turn)
         k_BSKD, v_BSKD = (k_BTKD, v_BTKD) if cache is None else cache.append(self.layer, k_BTKD, v_BTKD)

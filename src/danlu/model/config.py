@@ -96,14 +96,23 @@ def _merge(start: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def read_hf(folder: Path) -> ModelConfig:
     """Return the configuration of finished weights, or of a downloaded model, from its config.json."""
+    return from_hf(_described(folder), str(folder / "config.json"))
+
+
+def read_type(folder: Path) -> str:
+    """Return the family that the weights in a folder are laid out as."""
+    return str(_described(folder).get("model_type"))
+
+
+def _described(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path}: cannot be read: {error}", "a folder of finished weights is wanted"
         ) from None
-    return from_hf(described, str(path))
+    return described
 
 
 def architecture(cfg: ModelConfig) -> str:

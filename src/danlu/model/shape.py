@@ -160,8 +160,8 @@ class ModelConfig(Section):
     """Normalise what attention and the MLP answer as well (Gemma 2)."""
     norm_eps: float = Field(default=1e-6, gt=0)
     """Added to the variance under the root."""
-    qk_norm: bool = False
-    """RMSNorm on each query and key head (Qwen3)."""
+    qk_norm: bool | Literal["all heads"] = False
+    """RMSNorm on each query and key head (Qwen3), or on all heads together (OLMoE)."""
     qkv_bias: bool = False
     """Biases on queries, keys and values."""
     output_bias: bool = False

@@ -50,10 +50,15 @@ def _around(cfg: ModelConfig) -> int:
     """Attention and the norms of a block."""
     query = cfg.num_attention_heads * cfg.head_dim
     key = cfg.num_key_value_heads * cfg.head_dim
-    weights = cfg.hidden_size * (2 * query + 2 * key) + (2 * cfg.head_dim if cfg.qk_norm else 0)
+    weights = cfg.hidden_size * (2 * query + 2 * key) + _head_norms(cfg)
     biases = (query + 2 * key if cfg.qkv_bias else 0) + (cfg.hidden_size if cfg.output_bias else 0)
     norms = (4 if cfg.sandwich else 2) - (cfg.parallel == "one norm")
     return weights + biases + norms * _norm(cfg)
+
+
+def _head_norms(cfg: ModelConfig) -> int:
+    heads = cfg.num_attention_heads + cfg.num_key_value_heads if cfg.qk_norm == "all heads" else 2
+    return heads * cfg.head_dim if cfg.qk_norm else 0
 
 
 def _norm(cfg: ModelConfig) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from danlu.base.errors import UserError
-from danlu.model.config import read_hf
-from danlu.model.families import choose, to_hf
+from danlu.model.config import read_hf, read_type
+from danlu.model.families import choose, get, to_hf
 from danlu.model.families.family import Family, Part
 from danlu.model.shape import ModelConfig
 
@@ -84,7 +84,7 @@ def _to_disk(state: Mapping[str, Tensor], cfg: ModelConfig) -> Iterator[tuple[st
     """Tensors made of several of ours, and how many numbers they still lack."""
     for name, tensor in state.items():
         for part in family.parts(name, cfg):
-            piece = tensor.detach()[part.place]
+            piece = part.of(tensor.detach())
             piece = piece * part.factor if part.factor != 1.0 else piece
             if part.fused is None:
                 yield part.name, piece
@@ -142,18 +142,18 @@ class _Writer:
 
 @torch.no_grad()
 def _fill(state: dict[str, Tensor], folder: Path, cfg: ModelConfig) -> None:
-    family = choose(read_config(folder))
+    family = get(read_type(folder))
     with _Reader(folder) as disk:
         for name, tensor in state.items():
             whole = Part(name)
             parts = [whole] if name in disk.where and ".experts." in name else family.parts(name, cfg)
             for part in parts:
-                _fill_part(tensor[part.place], part, disk)
+                _fill_part(part.of(tensor), part, disk, lambda name, found: family.read(name, found, cfg))
         _check_zeros(disk, family, cfg)
 
 
-def _fill_part(place: Tensor, part: Part, disk: _Reader) -> None:
-    found = disk.get(part.name)
+def _fill_part(place: Tensor, part: Part, disk: _Reader, meant: Callable[[str, Tensor], Tensor]) -> None:
+    found = meant(part.name, disk.get(part.name))
     wanted = part.fused.shape if part.fused else tuple(place.shape)
     if tuple(found.shape) != wanted:
         raise UserError(

@@ -24,6 +24,12 @@ FAMILIES = {
     "qwen3": "danlu.model.families.qwen3",
     "llama": "danlu.model.families.llama",
     "qwen2": "danlu.model.families.qwen2",
+    "internlm": "danlu.model.families.internlm",
+    "internlm2": "danlu.model.families.internlm2",
+    "baichuan": "danlu.model.families.baichuan",
+    "glm": "danlu.model.families.glm",
+    "glm4": "danlu.model.families.glm4",
+    "olmoe": "danlu.model.families.olmoe",
     "mistral": "danlu.model.families.mistral",
     "phi3": "danlu.model.families.phi3",
     "phi": "danlu.model.families.phi",
@@ -56,7 +62,7 @@ def choose(cfg: ModelConfig) -> Family:
     refusals = []
     for model_type in FAMILIES:
         family = get(model_type)
-        if family.is_moe != (cfg.moe is not None):
+        if not family.leaves or family.is_moe != (cfg.moe is not None):
             continue
         reasons = family.why_not(cfg)
         if not reasons:

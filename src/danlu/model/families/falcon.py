@@ -12,14 +12,13 @@ from typing import Any
 
 from danlu.model.families.family import (
     Family,
-    Fused,
     Part,
     Reason,
     has_free_heads,
     shape_from_hf,
     shape_to_hf,
 )
-from danlu.model.families.layernorm import attention_part, unlike
+from danlu.model.families.layernorm import by_groups, unlike
 from danlu.model.shape import ModelConfig
 
 
@@ -83,22 +82,15 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def fused(name: str, cfg: ModelConfig) -> Part | None:
-    match = attention_part(name)
-    if match is None:
-        norms = {".input_layernorm.": ".ln_attn.", ".post_attention_layernorm.": ".ln_mlp."}
-        ours = next((norm for norm in norms if norm in name), None)
-        if ours is None or cfg.parallel != "two norms":
-            return None
-        return Part(name.replace("model.layers.", "transformer.h.").replace(ours, norms[ours]))
-    layer, which, kind = match
-    C, D, K = cfg.hidden_size, cfg.head_dim, cfg.num_key_value_heads
-    group = cfg.num_attention_heads // K
-    place = {"q": slice(0, group), "k": group, "v": group + 1}[which]
-    rows = K * (group + 2) * D
-    shape, tail = ((rows, C), (C,)) if kind == "weight" else ((rows,), ())
-    lies = Fused(shape, (K, group + 2, D, *tail), (), (slice(None), place))
-    return Part(f"transformer.h.{layer}.self_attention.query_key_value.{kind}", fused=lies)
+_attention = by_groups("transformer.h.{}.self_attention.query_key_value")
+
+
+def fused(name: str, cfg: ModelConfig) -> list[Part]:
+    norms = {".input_layernorm.": ".ln_attn.", ".post_attention_layernorm.": ".ln_mlp."}
+    ours = next((norm for norm in norms if norm in name), None)
+    if ours is None or cfg.parallel != "two norms":
+        return _attention(name, cfg)
+    return [Part(name.replace("model.layers.", "transformer.h.").replace(ours, norms[ours]))]
 
 
 FAMILY = Family(

@@ -48,6 +48,12 @@ class Part(NamedTuple):
     """What is on disk is ours times this; a power of two, so that nothing is rounded."""
     fused: Fused | None = None
     """How it lies in the tensor on disk; None: it is that tensor."""
+    form: tuple[int, ...] = ()
+    """Shape of ours in which `place` counts; empty: as it is."""
+
+    def of(self, ours: Tensor) -> Tensor:
+        """Return the part, a view of our tensor."""
+        return (ours.view(self.form) if self.form else ours)[self.place]
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,17 @@ class Family:
     zeros: Callable[[ModelConfig], dict[str, tuple[int, ...]]] = lambda cfg: {}
     """Names on disk, and shapes, of weights that we do not have and that must be zero."""
 
-    fused: Callable[[str, ModelConfig], Part | None] = lambda name, cfg: None
-    """The part of a fused tensor that one of our weights is; None for a weight that is not fused."""
+    fused: Callable[[str, ModelConfig], list[Part]] = lambda name, cfg: []
+    """The parts of a weight that lies otherwise than whole under another name; empty: it does not."""
+    leaves: bool = True
+    """Whether models leave as this; else they are read, and leave as another family."""
+    read: Callable[[str, Tensor, ModelConfig], Tensor] = lambda name, disk, cfg: disk
+    """What a tensor on disk means, given its name; for families that do more than rename."""
 
     def parts(self, name: str, cfg: ModelConfig) -> Iterator[Part]:
         """Yield the tensors on disk that one of our weights is made of."""
-        if part := self.fused(name, cfg):
-            yield part
+        if lies := self.fused(name, cfg):
+            yield from lies
             return
         on_disk = name
         for ours, theirs in self.renames:
@@ -260,6 +270,9 @@ FEATURES = {
     ),
     "parallel": Feature(lambda c: c.parallel != "no", "has the MLP after attention", "model.parallel=no"),
     "head bias": Feature(lambda c: c.head_bias, "has no bias on scores", "model.head_bias=false"),
+    "norm of all heads": Feature(
+        lambda c: c.qk_norm == "all heads", "has no norm over all heads", "model.qk_norm=true"
+    ),
     "sandwich": Feature(
         lambda c: c.sandwich, "does not normalise what layers answer", "model.sandwich=false"
     ),

@@ -63,10 +63,10 @@ PLAIN = {
 }
 
 
-def fused(name: str, cfg: ModelConfig) -> Part | None:
+def fused(name: str, cfg: ModelConfig) -> list[Part]:
     match = re.fullmatch(r"model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)_proj\.(weight|bias)", name)
     if match is None:
-        return None
+        return []
     C, width = cfg.hidden_size, cfg.intermediate_size
     layer, which, kind = match.groups()
     own = f"transformer.h.{layer}"
@@ -74,13 +74,13 @@ def fused(name: str, cfg: ModelConfig) -> Part | None:
         number = "qkv".index(which)
         turned = Fused((C, 3 * C), (C, 3, C), (1, 2, 0), (number,))
         flat = Fused((3 * C,), (3, C), (), (number,))
-        return Part(f"{own}.attn.c_attn.{kind}", fused=turned if kind == "weight" else flat)
+        return [Part(f"{own}.attn.c_attn.{kind}", fused=turned if kind == "weight" else flat)]
     theirs, shape = {
         "o": ("attn.c_proj", (C, C)),
         "up": ("mlp.c_fc", (C, width)),
         "down": ("mlp.c_proj", (width, C)),
     }[which]
-    return Part(f"{own}.{theirs}.{kind}", fused=Fused(shape, (), (1, 0)) if kind == "weight" else None)
+    return [Part(f"{own}.{theirs}.{kind}", fused=Fused(shape, (), (1, 0)) if kind == "weight" else None)]
 
 
 FAMILY = Family(

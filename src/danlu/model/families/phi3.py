@@ -50,7 +50,7 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     return shape_from_hf(described) | {"sliding_window": described.get("sliding_window")}
 
 
-def fused(name: str, cfg: ModelConfig) -> Part | None:
+def fused(name: str, cfg: ModelConfig) -> list[Part]:
     C, width = cfg.hidden_size, cfg.intermediate_size
     query, key = (heads * cfg.head_dim for heads in (cfg.num_attention_heads, cfg.num_key_value_heads))
     runs = {
@@ -62,9 +62,9 @@ def fused(name: str, cfg: ModelConfig) -> Part | None:
     }
     match = re.fullmatch(r"(model\.layers\.\d+\.)(.+)\.weight", name)
     if match is None or match[2] not in runs:
-        return None
+        return []
     whole, start, stop, rows = runs[match[2]]
-    return Part(f"{match[1]}{whole}.weight", fused=Fused((rows, C), inside=(slice(start, stop),)))
+    return [Part(f"{match[1]}{whole}.weight", fused=Fused((rows, C), inside=(slice(start, stop),)))]
 
 
 FAMILY = Family("phi3", "Phi3ForCausalLM", False, why_not, to_hf, from_hf, fused=fused)
