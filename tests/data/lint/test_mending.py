@@ -116,8 +116,8 @@ def rows_of(path):
         (b'\xef\xbb\xbf{"text": "one"}\n{"text": "two"}\n', "byte order mark"),
         (b'{"text": "one"}\r{"text": "two"}\r', "line ends"),
         (b'{"text": "one"} {"text": "two"}', "several values on a line"),
-        (b'[{"text": "one"},\n{"text": "two"}]\n', "rows in a list"),
-        (b'[\n{"text": "one"},\n{"text": "two"}\n]\n', None),
+        (b'[{"text": "one"},\n{"text": "two"}]\n', "written as JSON lines"),
+        (b'[\n {"text":\n "one",},\n {"text":\n "two"\n}\n]\n', "commas too many"),
         (b'{"text": "one"}\r\n{"text": "two"}\r\n', None),
     ],
 )
@@ -128,6 +128,25 @@ def test_files_written_in_other_ways_are_mended(content, name, tmp_path):
     assert rows_of(fixed(path)) == ["one", "two"]
     assert (tmp_path / "a.fixed.jsonl").read_bytes() == b'{"text": "one"}\n{"text": "two"}\n'
     assert done.left_out == 0 and (name is None or name in done.kinds)
+
+
+def test_a_file_in_gb18030_becomes_utf8(tmp_path):
+    path = tmp_path / "a.jsonl"
+    lines = ['{"text": "今天的天气很好"}', '{"text": "plain"}', '{"text": "我们的",}']
+    path.write_bytes("\n".join(lines).encode("gb18030"))
+    done = mend(path)
+    assert fixed(path).read_text("utf-8").splitlines() == [*lines[:2], '{"text": "我们的"}']
+    assert (done.as_they_stood, done.mended) == (1, 2)
+    assert done.kinds == {"gb18030 to utf-8": 1, "commas too many": 1}
+
+
+def test_tables_are_written_as_json_lines(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\n"a, b",one\n,two\nc,one\n')
+    done = mend(path)
+    written = [json.loads(line) for line in fixed(path).read_text("utf-8").splitlines()]
+    assert written == [{"text": "a, b", "label": "one"}, {"text": "c", "label": "one"}]
+    assert done.left_out == 1
 
 
 def test_a_row_that_becomes_several_is_taken_whole_or_not_at_all(tmp_path):

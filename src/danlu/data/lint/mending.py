@@ -19,12 +19,13 @@ from typing import Any, BinaryIO
 from danlu.base.errors import UserError
 from danlu.data.formats import PACKED
 from danlu.data.formats.encodings import BOM
+from danlu.data.formats.jsonl import Lines
 from danlu.data.lint import walk
 from danlu.data.lint.amend import amended
 from danlu.data.lint.findings import Finding
 from danlu.data.lint.pulse import Pulse
 from danlu.data.lint.quarantine import Aside
-from danlu.data.lint.raw import raw_line
+from danlu.data.lint.raw import raw_bytes
 from danlu.data.lint.repair import repaired
 from danlu.data.lint.repeats import held
 from danlu.data.lint.survey import Options
@@ -69,7 +70,7 @@ class Mending:
     """Writes mended files."""
 
     def __init__(
-        self, options: Options, force: bool, refused: set[tuple[str, int]], aside: Aside | None
+        self, options: Options, force: bool, refused: set[tuple[str, int, str]], aside: Aside | None
     ) -> None:
         self.options, self.force, self.aside = options, force, aside
         self.refused = refused
@@ -116,16 +117,19 @@ class Mending:
 
     def _row(self, met: Met) -> list[tuple[bytes, Record, list[str]]]:
         """Return the lines that a row becomes, their records and what was mended; raise if it cannot be."""
-        if (met.file, met.line) in self.refused:
+        if (met.file, met.line, met.item) in self.refused:
             raise BadRow("", "the tokenizer's template cannot say it", "another row")
-        line, encoding = raw_line(met.block, met.place), getattr(met.block, "encoding", "utf-8")
-        values, names = (
-            ([met.value], []) if not isinstance(met.value, BadRow) else _values(met.value, line, encoding)
-        )
+        line, encoding = raw_bytes(met.block, met.place), getattr(met.block, "encoding", "utf-8")
+        if isinstance(met.value, BadRow):
+            values, names = _values(met.value, line, encoding)
+        else:
+            values, names = [met.value], []
+        if not isinstance(met.block, Lines):
+            line, names = None, [*names, "written as JSON lines"]
         rows = [amended(value, self.options.purpose, self.options.reading) for value in values]
         out = []
         for value, record, more in rows:
-            written, how = _written(value, line if not (names or more) else None, encoding)
+            written, how = _written(value, None if names or more else line, encoding)
             out.append((written, record, [*names, *more, *how]))
         return out
 

@@ -1,4 +1,4 @@
-"""The very bytes of a row, where its file has lines."""
+"""The very bytes of a row, where its file is text."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import base64
 import json
 
 from danlu.data.formats import Block
-from danlu.data.formats.jsonl import Lines
+from danlu.data.formats.json_list import Items
 from danlu.data.rows import Place
 
 
-def raw_line(block: Block, place: Place) -> bytes | None:
-    """Return the line that a row of JSON lines stands in, as it is, without its end; else None."""
-    if not isinstance(block, Lines):
+def raw_bytes(block: Block, place: Place) -> bytes | None:
+    """Return a row as it stands in its file, without the line's end; None where files are no text."""
+    data = getattr(block, "data", None)
+    if not isinstance(data, bytes):
         return None
     begin = place.offset - block.place.offset
-    end = block.data.find(b"\n", begin)
-    return block.data[begin : end if end >= 0 else len(block.data)].removesuffix(b"\r")
+    if isinstance(block, Items):
+        return data[begin : next(end for end in block.ends if end >= begin)].rstrip()
+    end = data.find(b"\n", begin)
+    return data[begin : end if end >= 0 else len(data)].removesuffix(b"\r")
 
 
 def raw(block: Block, place: Place, value: object) -> dict[str, str | None]:
-    """Return a row as text: its line, or else its value. Bytes that are no text stay as base64."""
-    line = raw_line(block, place)
+    """Return a row as text: its own, or else its value. Bytes that are no text stay as base64."""
+    line = raw_bytes(block, place)
     if line is None:
-        bare = isinstance(value, Exception)
-        return {"raw": None if bare else json.dumps(value, ensure_ascii=False, default=str)}
+        unknown = isinstance(value, Exception)
+        return {"raw": None if unknown else json.dumps(value, ensure_ascii=False, default=str)}
     try:
         return {"raw": line.decode()}
     except UnicodeDecodeError:

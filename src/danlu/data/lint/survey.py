@@ -50,8 +50,8 @@ class Survey:
         self.shapes: Counter[str] = Counter()
         self.serves: dict[str, list[str]] = {}
         """What the rows of each shape can be used for, where nothing was asked for."""
-        self.unsaid: set[tuple[str, int]] = set()
-        """File and line of rows that the tokenizer's template cannot say."""
+        self.unsaid: set[tuple[str, int, str]] = set()
+        """File, line and item of rows that the tokenizer's template cannot say."""
         self.on_bad: Callable[[Met, BadRow], None] | None = None
         self.lengths = Lengths()
         self.repeats = Repeats()
@@ -132,8 +132,8 @@ class Survey:
 
     def _judge(self, met: Met, record: Record, one: Measured) -> None:
         if one.problem is not None:
-            self._refused(met, BadRow("", one.problem.problem, one.problem.hint))
-            self.unsaid.add((met.file, met.line))
+            self._refused(met, BadRow(met.item, one.problem.problem, one.problem.hint))
+            self.unsaid.add((met.file, met.line, met.item))
         elif one.learned == 0:
             self.nothing += 1
             self._find(
@@ -155,7 +155,7 @@ class Survey:
             self.findings.add(finding)
 
     def _find(self, met: Met, severity: str, kind: str, what: str, remedy: str, field: str = "") -> None:
-        self.findings.add(Finding(severity, kind, met.file, met.line, field, what, remedy))
+        self.findings.add(Finding(severity, kind, met.file, met.line, field or met.item, what, remedy))
 
 
 def _mojibake(wrong: str, was: str) -> tuple[str, str]:

@@ -6,12 +6,14 @@ file that cannot be opened or read to its end is one finding, and reading goes o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from danlu.base.errors import UserError
+from danlu.data.finding import meant
 from danlu.data.formats import Block, Format, Reading
 from danlu.data.lint.findings import BAD, Finding
 from danlu.data.records import Record
@@ -30,6 +32,8 @@ class Met(NamedTuple):
     """What the row holds as it stands, or a BadRow."""
     block: Block
     place: Place
+    item: str
+    """What tells it from the other rows of its line, where a line may hold several."""
 
 
 @dataclass
@@ -40,10 +44,11 @@ class Watched:
     place: Place
     after: Place
     value: Any = None
+    item: str = ""
 
     def rows(self) -> Iterator[Row]:
         for row in self.inner.rows():
-            self.value = row.value
+            self.value, self.item = row.value, row.item
             yield row
 
 
@@ -51,14 +56,25 @@ def files(
     paths: Sequence[str], purpose: str | None, reading: Reading
 ) -> Iterator[tuple[Source, Format] | Finding]:
     """Yield every file that can be opened, and what is wrong with the others."""
+    seen: set[str] = set()
     for path in paths:
         try:
-            source = Source([path], purpose, reading)
+            inner = meant(path)
         except UserError as error:
             yield unreadable(path, error)
             continue
-        for file in source.files:
-            yield source, file
+        for file in inner:
+            if (real := os.path.realpath(file)) not in seen:
+                seen.add(real)
+                yield _opened(file, purpose, reading)
+
+
+def _opened(file: Path, purpose: str | None, reading: Reading) -> tuple[Source, Format] | Finding:
+    try:
+        source = Source([file], purpose, reading)
+    except UserError as error:
+        return unreadable(str(file), error)
+    return source, source.files[0]
 
 
 def rows(source: Source, file: Format) -> Iterator[Met | Finding]:
@@ -68,7 +84,16 @@ def rows(source: Source, file: Format) -> Iterator[Met | Finding]:
             watched = Watched(block, block.place, block.after)
             for found in told(watched, 0, source.purpose, source.reading):
                 line = found.place.number + 1
-                yield Met(str(file.path), line, found.shape, found.record, watched.value, block, found.place)
+                yield Met(
+                    str(file.path),
+                    line,
+                    found.shape,
+                    found.record,
+                    watched.value,
+                    block,
+                    found.place,
+                    watched.item,
+                )
     except (UserError, OSError) as error:
         yield unreadable(str(file.path), error)
 
