@@ -29,7 +29,7 @@ LANGUAGES = {"zh": "chinese", "en": "english"}
 COMMA = {"zh": "、", "en": ", "}
 NAMES = {"zh": ("丹丹", "丹炉"), "en": ("Dandan", "Danlu")}
 ABOUT_US = ("self", "manner")  # sections of topics that are no facts
-MOST, LEAST = 120, 14  # weight of a topic: its rows, within these
+MOST, LEAST = 100, 14  # weight of a topic: its rows, within these
 PATIENCE = 200  # throws, until another topic is tried: a small one may have nothing of a side
 
 
