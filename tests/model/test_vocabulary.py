@@ -15,16 +15,19 @@ from danlu.model import vocabulary, weights
 from danlu.model.build import build_empty
 from danlu.tokenizer import surgery
 from danlu.tokenizer.tokenizer import Tokenizer
-from model_shapes import SHAPES, config, model
+from model_shapes import config, model
 
 transformers = pytest.importorskip("transformers")
 
 NAMES = [
     "qwen3",
     "qwen3 with biases, untied",
-    "llama",
     "llama with all biases, untied",
-    next(name for name in SHAPES if "moe" in name.lower() or "mixtral" in name.lower()),
+    "mixtral",
+    "gpt2",
+    "gpt_neox",
+    "phi",
+    "gemma2",
 ]
 TEXTS = ["炼丹炉里炼丹，丹炉旁炼丹。furnaces\n"] * 3
 
@@ -85,13 +88,13 @@ def test_only_rows_of_words_change_and_new_ones_are_the_mean_of_their_pieces(fol
     assert before.keys() == after.keys()
     for name, old in before.items():
         new = after[name]
-        if not ("embed_tokens" in name or name == "lm_head.weight"):
+        if len(old) != 2051:
             assert torch.equal(old, new), name
             continue
         assert torch.equal(new[:2048], old[:2048])
         for number, ids in enumerate(extended.pieces, 2048):
             assert torch.allclose(new[number], sum(old[i] for i in ids) / len(ids), atol=1e-6)
-        assert torch.allclose(new[2055:], old[:2048].mean(0).expand(57, -1), atol=1e-6)
+        assert torch.allclose(new[2055:], old[:2048].mean(0).expand(57, *old.shape[1:]), atol=1e-6)
     if (tmp_path / "new" / weights.INDEX).exists():
         index = json.loads((tmp_path / "new" / weights.INDEX).read_text())
         assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in after.values())

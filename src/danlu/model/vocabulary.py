@@ -4,7 +4,8 @@
     trim      row i is what row kept[i] was, bit for bit
 
 Both copy a folder file by file, in its own number format and under its own names, whatever its family;
-tensors that are not rows of words are not touched. What is added to reach a multiple (sizes that kernels
+tensors that are not rows of words are not touched. (A family that is only read is written as the one it
+leaves as.) What is added to reach a multiple (sizes that kernels
 and sharding like) is no word: its rows are the mean of all, which is never the likeliest.
 """
 
@@ -26,11 +27,14 @@ from torch import Tensor
 from danlu import __version__
 from danlu.base import paths
 from danlu.base.errors import UserError
-from danlu.model.config import ModelConfig, read_hf
-from danlu.model.families import OURS, choose
+from danlu.model import weights
+from danlu.model.config import ModelConfig, read_hf, read_type
+from danlu.model.families import OURS, get
 from danlu.model.weights import INDEX
 from danlu.tokenizer.tokenizer import Tokenizer
 
+HELD = ("model.embed_tokens.weight", "lm_head.weight", "head_bias")
+"""Our names of what has a row for every word."""
 INITS = ("mean", "noise", "average")
 NOISE = 0.1  # of the rows' own spread: enough to tell two words of the same pieces apart
 SEED = 42
@@ -79,7 +83,7 @@ def larger(
     def change(rows_VC: Tensor) -> Tensor:
         known_VC = rows_VC[: old.size].float()
         average_C = known_VC.mean(0)
-        new_VC = torch.empty(rows, rows_VC.shape[1], dtype=rows_VC.dtype)
+        new_VC = torch.empty(rows, *rows_VC.shape[1:], dtype=rows_VC.dtype)
         new_VC[: len(rows_VC)] = rows_VC
         new_VC[len(rows_VC) :] = average_C.to(rows_VC.dtype)
         chance = torch.Generator().manual_seed(SEED)
@@ -98,7 +102,7 @@ def smaller(new: Tokenizer, kept: Sequence[int], rows: int) -> Words:
 
     def change(rows_VC: Tensor) -> Tensor:
         kept_VC = rows_VC[list(kept)]
-        filling_VC = kept_VC.float().mean(0).to(rows_VC.dtype).expand(rows - len(kept), -1)
+        filling_VC = kept_VC.float().mean(0).to(rows_VC.dtype).expand(rows - len(kept), *rows_VC.shape[1:])
         return torch.cat([kept_VC, filling_VC])
 
     return Words(new, rows, change, {old: number for number, old in enumerate(kept)})
@@ -112,15 +116,12 @@ def write(folder: Path, out: Path, words: Words, told: Mapping[str, Any]) -> Non
         raise UserError(f"{folder}: there is no .safetensors file in it", "a folder of finished weights")
     paths.need_writable(out)
     paths.need_space(out, sum(file.stat().st_size for file in files))
-    cfg = read_hf(folder)
-    names = _names(cfg)
     with paths.whole_folder(out) as aside:
-        grown = sum(_copy(file, aside / file.name, names, cfg, words.change) for file in files)
-        if (folder / INDEX).is_file():
-            index = _read(folder / INDEX)
-            index.setdefault("metadata", {})["total_size"] = index["metadata"].get("total_size", 0) + grown
-            _write(aside / INDEX, index)
-        _write(aside / "config.json", _resized(_read(folder / "config.json"), words))
+        family = get(read_type(folder))
+        if family.leaves:
+            _copy_all(files, aside, words)
+        else:
+            _write_anew(folder, aside, words)
         if (folder / "generation_config.json").is_file():
             generation = renumbered(_read(folder / "generation_config.json"), words.numbers)
             _write(aside / "generation_config.json", generation)
@@ -128,17 +129,42 @@ def write(folder: Path, out: Path, words: Words, told: Mapping[str, Any]) -> Non
         _write(aside / "run.json", _provenance(folder, out, words, told))
 
 
-def _names(cfg: ModelConfig) -> set[str]:
-    """Return what the embedding and the head are called on disk."""
-    family = choose(cfg)
-    parts = [
-        part for name in ("model.embed_tokens.weight", "lm_head.weight") for part in family.parts(name, cfg)
-    ]
-    return {part.name for part in parts}
+def _copy_all(files: Sequence[Path], aside: Path, words: Words) -> None:
+    """Copy files of weights and their config.json, with other rows of words."""
+    folder = files[0].parent
+    cfg, family = read_hf(folder), get(read_type(folder))
+    names = {part.name for name in HELD for part in family.parts(name, cfg)}
+    embedding = next(iter(family.parts(HELD[0], cfg))).name
+    done: set[str] = set()
+    grown = sum(_copy(file, aside / file.name, names, cfg, words.change, done) for file in files)
+    if embedding not in done:
+        raise UserError(f"{folder}: {embedding}: is missing", "whole weights of a known family")
+    if (folder / INDEX).is_file():
+        index = _read(folder / INDEX)
+        metadata = index.get("metadata") or {}
+        index["metadata"] = metadata | {"total_size": metadata.get("total_size", 0) + grown}
+        _write(aside / INDEX, index)
+    _write(aside / "config.json", _resized(_read(folder / "config.json"), words))
+
+
+def _write_anew(folder: Path, aside: Path, words: Words) -> None:
+    """Write weights as the family they leave as, with other rows of words."""
+    cfg, described = read_hf(folder), _read(folder / "config.json")
+    number = str(described.get("dtype") or described.get("torch_dtype") or "float32")
+    state = weights.read_state(folder, getattr(torch, number))
+    state |= {name: words.change(state[name]) for name in HELD if name in state}
+    ids = {key: value for key, value in described.items() if key.endswith("_token_id")}
+    cfg = cfg.model_copy(update={"vocab_size": words.rows})
+    weights.save(state, cfg, aside, extra=renumbered(ids, words.numbers))
 
 
 def _copy(
-    file: Path, into: Path, names: set[str], cfg: ModelConfig, change: Callable[[Tensor], Tensor]
+    file: Path,
+    into: Path,
+    names: set[str],
+    cfg: ModelConfig,
+    change: Callable[[Tensor], Tensor],
+    done: set[str],
 ) -> int:
     """Copy a file of weights, with other rows of words; return by how many bytes these grew."""
     try:
@@ -160,6 +186,7 @@ def _copy(
                 "weights and config.json of the same model",
             )
         tensors[name] = change(before)
+        done.add(name)
         grown += tensors[name].nbytes - before.nbytes
     save_file(tensors, into, metadata=metadata)
     return grown
