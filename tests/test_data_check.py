@@ -225,6 +225,22 @@ def test_a_file_that_cannot_be_read_stops_no_other(check, tmp_path):
     assert "found: sft chat" in out
 
 
+def test_folders_lists_and_tables_are_read_and_named_by_their_places(found, tmp_path):
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "a.json").write_text('[{"text": "one"},\n {"text": ""}, {"text": "t\\u200bwo"}]')
+    (tmp_path / "all" / "b.csv").write_text("text\nthree\n\u202efour\n", encoding="utf-8")
+    (tmp_path / "all" / "c.jsonl").symlink_to("nowhere")
+    answer = found(tmp_path / "all", tmp_path / "all" / "b.csv")
+    told = {(f["file"].rpartition("/")[2], f["line"], f["field"], f["severity"]) for f in answer["findings"]}
+    assert told == {
+        ("a.json", 2, "[1].text", "bad"),
+        ("a.json", 2, "[2]", "remark"),
+        ("b.csv", 3, "", "remark"),
+        ("c.jsonl", 0, "", "bad"),
+    }
+    assert answer["rows"] == 5
+
+
 def test_a_template_that_cannot_say_a_row_makes_it_bad(found, tmp_path):
     path = write(tmp_path / "a.jsonl", {"text": "fine"}, {"input_ids": [1, 10**9]})
     answer = found(path)

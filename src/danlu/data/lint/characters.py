@@ -37,7 +37,7 @@ KINDS = {
     ),
     "carriage returns": Kind(re.compile(RETURN), "carriage returns", "--fix leaves the line feeds only"),
     "lost characters": Kind(
-        re.compile(LOST), "characters an earlier conversion lost (U+FFFD)", "convert the source again"
+        re.compile(LOST), "characters that an earlier conversion lost", "convert the source again"
     ),
 }
 ANY = re.compile("|".join(kind.pattern.pattern for kind in KINDS.values()))
@@ -55,12 +55,8 @@ def strange(text: str) -> Iterator[tuple[str, str, str]]:
         return
     for name, kind in KINDS.items():
         if found := kind.pattern.findall(text):
-            shown = ", ".join(f"U+{ord(sign):04X}" for sign in sorted(set(found))[:3])
-            yield name, f"holds {len(found):,} {kind.what}" + _which(shown, name), kind.remedy
-
-
-def _which(shown: str, name: str) -> str:
-    return "" if name in ("carriage returns", "lost characters") else f": {shown}"
+            signs = ", ".join(f"U+{ord(sign):04X}" for sign in sorted(set(found))[:3])
+            yield name, f"holds {kind.what}: {len(found):,} times {signs}", kind.remedy
 
 
 def without_unseen(text: str) -> str:
