@@ -306,6 +306,8 @@ def test_fix_and_quarantine_share_what_was_bad(check, tmp_path):
         (["A", "--tokenizer", "nowhere"], "no such folder"),
         (["A", "--fields", "text"], "is no pair"),
         (["A", "--quarantine", "A"], "one of the files"),
+        (["A", "--fields", "a.b=c"], "there is no 'a.b'"),
+        (["A", "--encoding", "latin-1"], "--encoding"),
         (["A", "--nope"], "--nope"),
     ],
 )

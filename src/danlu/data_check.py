@@ -15,7 +15,13 @@ READING = [
     click.option(
         "--fields", multiple=True, metavar="OURS=THEIRS", help="Which of their keys stands for ours."
     ),
-    click.option("--encoding", default="auto", show_default=True, help="utf-8, gb18030, or auto."),
+    click.option(
+        "--encoding",
+        default="auto",
+        show_default=True,
+        type=click.Choice(["auto", "utf-8", "gb18030"]),
+        help="How bytes stand for characters; auto: told from them.",
+    ),
     click.option(
         "--text-by",
         default="line",
@@ -37,6 +43,7 @@ def reading_options(command: Callable[..., None]) -> Callable[..., None]:
 def reading_of(fields: tuple[str, ...], encoding: str, text_by: str) -> Any:
     """Return what the options say of how files are read."""
     from danlu.base.errors import UserError
+    from danlu.data.fields import Names
     from danlu.data.formats import Reading
 
     table = {}
@@ -47,6 +54,7 @@ def reading_of(fields: tuple[str, ...], encoding: str, text_by: str) -> Any:
                 f"--fields: '{pair}' is no pair", "--fields ours=theirs, such as --fields text=body"
             )
         table[ours.strip()] = theirs.strip()
+    Names(table)  # what names nothing is a wrong call
     return Reading(table, encoding, text_by)
 
 
