@@ -48,6 +48,12 @@ PLAIN: dict[str, Any] = {
     **dict.fromkeys(("qkv_bias", "output_bias", "mlp_bias"), True),
 }
 BARE: dict[str, Any] = {"norm": "layer", "gated": False, "activation": "gelu"}
+LATENT: dict[str, Any] = {
+    "num_key_value_heads": 6,
+    "head_dim": None,
+    "latent": {"kv_lora_rank": 14, "qk_nope_head_dim": 10, "qk_rope_head_dim": 6, "v_head_dim": 12},
+}
+SHARED: dict[str, Any] = EXPERTS | {"num_shared_experts": 2}
 
 SHAPES: dict[str, dict[str, Any]] = {
     "qwen3": {"qk_norm": True, "head_dim": 16},
@@ -88,6 +94,36 @@ SHAPES: dict[str, dict[str, Any]] = {
         "layer_types": ("full_attention", "sliding_attention", "sliding_attention"),
     },
     "mistral": {"head_dim": 12, "sliding_window": 9},
+    "deepseek_v2": LATENT | {"moe": SHARED | {"norm_topk_prob": False, "first_dense_layers": 1}},
+    "deepseek_v2, groups, narrow queries, yarn": LATENT
+    | {
+        "latent": LATENT["latent"] | {"q_lora_rank": 20},
+        "moe": SHARED
+        | {
+            "norm_topk_prob": False,
+            "num_experts": 6,
+            "n_group": 3,
+            "topk_group": 2,
+            "routed_scaling_factor": 1.5,
+        },
+        "rope_scaling": LONGER | {"rope_type": "yarn", "mscale": 0.7, "mscale_all_dim": 0.7},
+    },
+    "deepseek_v3": LATENT
+    | {
+        "latent": LATENT["latent"] | {"q_lora_rank": 20},
+        "moe": SHARED
+        | {
+            "router": "sigmoid",
+            "num_experts": 8,
+            "n_group": 4,
+            "topk_group": 2,
+            "num_experts_per_tok": 3,
+            "routed_scaling_factor": 2.5,
+            "first_dense_layers": 1,
+            "balance": "bias",
+        },
+        "tie_word_embeddings": False,
+    },
     "glm": {"qkv_bias": True, "head_dim": 12, "partial_rotary_factor": 0.5},
     "glm4": {"qkv_bias": True, "head_dim": 12, "partial_rotary_factor": 0.5, "sandwich": True},
     "olmoe": {

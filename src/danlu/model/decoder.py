@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from danlu.device import ops
 from danlu.model import balance, rope
 from danlu.model.attention import Attention
+from danlu.model.latent import LatentAttention
 from danlu.model.mlp import Mlp
 from danlu.model.moe import MoeMlp, Routing
 from danlu.model.norm import build_norm
@@ -45,7 +46,7 @@ class Block(nn.Module):
 
     def __init__(self, cfg: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.self_attn = Attention(cfg, layer)
+        self.self_attn = LatentAttention(cfg, layer) if cfg.latent else Attention(cfg, layer)
         is_moe = cfg.is_moe_layer(layer)
         self.mlp = MoeMlp(cfg) if is_moe else Mlp(cfg, cfg.intermediate_size, cfg.mlp_bias)
         self.parallel = cfg.parallel != "no"

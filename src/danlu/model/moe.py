@@ -56,17 +56,28 @@ class Router(nn.Module):
             logits_NE = F.linear(x_NC.float(), self.weight.float())
         if moe.router == "softmax":
             scores_NE = logits_NE.softmax(-1)
-            shares_NK, chosen_NK = scores_NE.topk(moe.num_experts_per_tok, dim=-1)
+            chosen_NK = _best(scores_NE, moe, best=1).topk(moe.num_experts_per_tok, dim=-1)[1]
+            shares_NK = scores_NE.gather(1, chosen_NK)
         else:
             scores_NE = logits_NE.sigmoid()
-            chosen_NK = (scores_NE.detach() + self.e_score_correction_bias).topk(
-                moe.num_experts_per_tok, dim=-1
-            )[1]
+            biased_NE = scores_NE.detach() + self.e_score_correction_bias
+            chosen_NK = _best(biased_NE, moe, best=2).topk(moe.num_experts_per_tok, dim=-1)[1]
             shares_NK = scores_NE.gather(1, chosen_NK)
             scores_NE = scores_NE / scores_NE.sum(-1, keepdim=True)
         if moe.norm_topk_prob:
             shares_NK = shares_NK / (shares_NK.sum(-1, keepdim=True) + 1e-20)
         return shares_NK * moe.routed_scaling_factor, Routing(scores_NE, chosen_NK)
+
+
+def _best(scores_NE: Tensor, moe: MoE, best: int) -> Tensor:
+    """Return scores, minus infinity outside the groups whose `best` experts add up highest."""
+    if moe.n_group == 1:
+        return scores_NE
+    grouped_NGe = scores_NE.detach().unflatten(1, (moe.n_group, -1))
+    group_NG = grouped_NGe.topk(min(best, grouped_NGe.shape[-1]), dim=-1)[0].sum(-1)
+    chosen_Ng = group_NG.topk(moe.topk_group, dim=-1)[1]
+    outside_NG = torch.ones_like(group_NG, dtype=torch.bool).scatter(1, chosen_Ng, False)
+    return grouped_NGe.masked_fill(outside_NG.unsqueeze(-1), -torch.inf).flatten(1)
 
 
 class Experts(nn.Module):

@@ -58,6 +58,21 @@ NEEDED = {
 }
 
 
+class Latent(Section):
+    """Attention whose keys and values are told from one narrow vector a token (DeepSeek-V2)."""
+
+    q_lora_rank: int | None = Field(default=None, ge=1)
+    """Width of the narrow vector that queries are told from; unset: from the stream itself."""
+    kv_lora_rank: int = Field(ge=2, multiple_of=2)
+    """Width of the narrow vector that keys and values are told from."""
+    qk_nope_head_dim: int = Field(ge=2, multiple_of=2)
+    """Width of the part of a head that is not turned."""
+    qk_rope_head_dim: int = Field(ge=2, multiple_of=2)
+    """Width of the part that is turned; its key is shared by all heads."""
+    v_head_dim: int = Field(ge=1)
+    """Width of a value."""
+
+
 class MoE(Section):
     """A mixture of experts in place of the MLP."""
 
@@ -73,6 +88,10 @@ class MoE(Section):
     """Let the chosen experts' shares add up to one."""
     routed_scaling_factor: float = 1.0
     """Multiplies what the routed experts answer (sigmoid routers)."""
+    n_group: int = Field(default=1, ge=1)
+    """Groups the experts form (DeepSeek)."""
+    topk_group: int = Field(default=1, ge=1)
+    """Groups a token may find its experts in."""
     num_shared_experts: int = Field(default=0, ge=0)
     """Experts every token goes to besides."""
     shared_intermediate_size: int = Field(default=0, ge=0)
@@ -94,6 +113,11 @@ class MoE(Section):
             raise ValueError(
                 f"num_experts_per_tok: {self.num_experts_per_tok} of {self.num_experts} experts"
                 f"; try: moe.num_experts_per_tok={self.num_experts} or less"
+            )
+        if self.num_experts % self.n_group or self.topk_group > self.n_group:
+            raise ValueError(
+                f"n_group: {self.num_experts} experts in {self.n_group} groups, {self.topk_group} of them used"
+                "; try: a divisor of num_experts, and a topk_group up to it"
             )
         if self.balance == "bias" and self.router != "sigmoid":
             raise ValueError(
@@ -178,6 +202,8 @@ class ModelConfig(Section):
     """The head is the embedding."""
     initializer_range: float = Field(default=0.02, gt=0)
     """Standard deviation of the first weights."""
+    latent: Latent | None = None
+    """Keys and values told from a narrow vector; unset: from the stream."""
     moe: MoE | None = None
     """A mixture of experts; unset: dense."""
 
@@ -187,6 +213,10 @@ class ModelConfig(Section):
         if not isinstance(data, dict):
             return data
         heads, hidden = data.get("num_attention_heads"), data.get("hidden_size")
+        if isinstance(latent := data.get("latent"), dict) and data.get("head_dim") is None:
+            widths = (latent.get("qk_nope_head_dim", 0), latent.get("qk_rope_head_dim", 0))
+            if all(isinstance(width, int) for width in widths):
+                data = data | {"head_dim": sum(widths)}
         if heads and data.get("num_key_value_heads") is None:
             data = data | {"num_key_value_heads": heads}
         if isinstance(heads, int) and isinstance(hidden, int) and heads > 0 and data.get("head_dim") is None:
@@ -217,6 +247,8 @@ class ModelConfig(Section):
     @property
     def rotary_dim(self) -> int:
         """Width of the rotated part of a head."""
+        if self.latent:
+            return self.latent.qk_rope_head_dim
         return int(self.head_dim * self.partial_rotary_factor)
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from danlu.model.shape import ModelConfig
+    from danlu.model.shape import Latent, ModelConfig
 
 
 def count(cfg: ModelConfig) -> int:
@@ -48,12 +48,25 @@ def _weights(cfg: ModelConfig, experts: int) -> int:
 
 def _around(cfg: ModelConfig) -> int:
     """Attention and the norms of a block."""
+    if cfg.latent:
+        return _latent(cfg, cfg.latent) + 2 * _norm(cfg)
     query = cfg.num_attention_heads * cfg.head_dim
     key = cfg.num_key_value_heads * cfg.head_dim
     weights = cfg.hidden_size * (2 * query + 2 * key) + _head_norms(cfg)
     biases = (query + 2 * key if cfg.qkv_bias else 0) + (cfg.hidden_size if cfg.output_bias else 0)
     norms = (4 if cfg.sandwich else 2) - (cfg.parallel == "one norm")
     return weights + biases + norms * _norm(cfg)
+
+
+def _latent(cfg: ModelConfig, latent: Latent) -> int:
+    C, H = cfg.hidden_size, cfg.num_attention_heads
+    query = H * cfg.head_dim
+    rank = latent.q_lora_rank
+    queries = C * query if rank is None else rank * (C + query + 1)
+    narrow = latent.kv_lora_rank
+    told = C * (narrow + latent.qk_rope_head_dim) + narrow
+    told += narrow * H * (latent.qk_nope_head_dim + latent.v_head_dim)
+    return queries + told + H * latent.v_head_dim * C
 
 
 def _head_norms(cfg: ModelConfig) -> int:

@@ -44,6 +44,9 @@ FAMILIES = {
     "qwen3_moe": "danlu.model.families.qwen3_moe",
     "mixtral": "danlu.model.families.mixtral",
     "qwen2_moe": "danlu.model.families.qwen2_moe",
+    "deepseek": "danlu.model.families.deepseek",
+    "deepseek_v2": "danlu.model.families.deepseek_v2",
+    "deepseek_v3": "danlu.model.families.deepseek_v3",
     "glm4_moe": "danlu.model.families.glm4_moe",
 }
 """By Hugging Face's model_type, best choice first: what serves it most widely."""

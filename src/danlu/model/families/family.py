@@ -270,6 +270,14 @@ FEATURES = {
     ),
     "parallel": Feature(lambda c: c.parallel != "no", "has the MLP after attention", "model.parallel=no"),
     "head bias": Feature(lambda c: c.head_bias, "has no bias on scores", "model.head_bias=false"),
+    "latent": Feature(
+        lambda c: c.latent is not None, "has keys and values of their own", "no model.latent section"
+    ),
+    "groups": Feature(
+        lambda c: c.moe is not None and c.moe.n_group != 1,
+        "has experts in one group",
+        "model.moe.n_group=1",
+    ),
     "norm of all heads": Feature(
         lambda c: c.qk_norm == "all heads", "has no norm over all heads", "model.qk_norm=true"
     ),

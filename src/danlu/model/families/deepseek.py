@@ -1,0 +1,38 @@
+"""DeepSeek (the first MoE): Llama's attention, softmax shares as they are, shared experts without a gate.
+
+transformers has no class for it without remote code; it leaves as Qwen2-MoE, whose gate can be zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from danlu.model.families import qwen2_moe
+from danlu.model.families.family import Family, shape_from_hf
+
+
+def from_hf(described: dict[str, Any]) -> dict[str, Any]:
+    if described.get("moe_layer_freq", 1) != 1 or described.get("scoring_func", "softmax") != "softmax":
+        raise KeyError("moe_layer_freq and scoring_func (only 1 and softmax are known)")
+    moe = {
+        "num_experts": described["n_routed_experts"],
+        "num_experts_per_tok": described["num_experts_per_tok"],
+        "moe_intermediate_size": described["moe_intermediate_size"],
+        "norm_topk_prob": described.get("norm_topk_prob", False),
+        "num_shared_experts": described["n_shared_experts"],
+        "first_dense_layers": described.get("first_k_dense_replace", 0),
+        "balance_coef": described.get("aux_loss_alpha", 0.001),
+    }
+    return shape_from_hf(described) | {"moe": moe}
+
+
+FAMILY = Family(
+    "deepseek",
+    "DeepseekForCausalLM",
+    True,
+    qwen2_moe.why_not,
+    qwen2_moe.to_hf,
+    from_hf,
+    renames=((".shared_expert.", ".shared_experts."),),
+    leaves=False,
+)
