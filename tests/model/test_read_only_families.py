@@ -166,3 +166,33 @@ def test_baichuan_13b_has_slopes_and_cannot_leave(tmp_path):
     check(ours, sloped_llama(state, TOKENS_BT))
     with pytest.raises(UserError, match="has rotary positions"):
         architecture(ours.cfg)
+
+
+def test_the_first_deepseek_leaves_as_qwen2_moe(tmp_path):
+    """Its reference is a Qwen2-MoE whose gate is zero, which halves what the shared expert says."""
+    torch.manual_seed(0)
+    moe = {"num_experts_per_tok": 2, "moe_intermediate_size": 40, "norm_topk_prob": False}
+    keys = {**SHAPE, **moe, "num_experts": 5, "max_position_embeddings": 128, "mlp_only_layers": [0]}
+    theirs = transformers.Qwen2MoeForCausalLM(
+        transformers.Qwen2MoeConfig(**keys, shared_expert_intermediate_size=80, num_key_value_heads=6)
+    ).eval()
+    state = {}
+    for name, tensor in theirs.named_parameters():
+        nothing = name.endswith(".bias") or "shared_expert_gate" in name
+        tensor.data.normal_(1.0 if "norm" in name else 0.0, 0.0 if nothing else 0.1)
+        for expert in range(5 if ".experts." in name else 0):
+            own = name.rsplit(".", 1)[0] + f".{expert}."
+            parts = {"down": tensor[expert]}
+            if name.endswith("gate_up_proj"):
+                parts = dict(zip(("gate", "up"), tensor[expert].chunk(2)))
+            state |= {f"{own}{which}_proj.weight": part.detach() for which, part in parts.items()}
+        if not nothing and ".experts." not in name:
+            half = 0.5 if "shared_expert.down_proj" in name else 1.0
+            state[name.replace(".shared_expert.", ".shared_experts.")] = tensor.detach() * half
+    described = {**SHAPE, **moe, "model_type": "deepseek", "max_position_embeddings": 128}
+    described |= {"n_routed_experts": 5, "n_shared_experts": 2, "first_k_dense_replace": 1}
+    ours = read(tmp_path, state, described)
+    check(ours, theirs(TOKENS_BT).logits)
+    (tmp_path / "out").mkdir()
+    check(ours, written_as(ours, tmp_path / "out")(TOKENS_BT).logits)
+    assert architecture(ours.cfg) == "Qwen2MoeForCausalLM"

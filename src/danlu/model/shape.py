@@ -116,7 +116,7 @@ class MoE(Section):
             )
         if self.num_experts % self.n_group or self.topk_group > self.n_group:
             raise ValueError(
-                f"n_group: {self.num_experts} experts in {self.n_group} groups, {self.topk_group} of them used"
+                f"n_group: {self.num_experts} experts in {self.n_group} groups, {self.topk_group} used"
                 "; try: a divisor of num_experts, and a topk_group up to it"
             )
         if self.balance == "bias" and self.router != "sigmoid":
