@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from danlu.base.errors import UserError
-from danlu.data import encoded as module
+from danlu.data import formats, progress
 from danlu.data.encode import Options
-from danlu.data.encoded import encoded, fingerprint
+from danlu.data.encoded import encoded
+from danlu.data.formats import Reading
+from danlu.data.store import fingerprint
 from danlu.data.stream import open_stream
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -43,16 +45,16 @@ def chats(tmp_path):
 
 
 def folders(cache):
-    return sorted(path for path in cache.iterdir() if path.is_dir())
+    return sorted(path for path in cache.iterdir() if path.is_dir()) if cache.exists() else []
 
 
 def test_what_is_read_from_the_cache_is_what_was_encoded(texts, cache, capsys):
     first = encoded([texts], "pretrain", STARTER, Options(16))
     assert "found: pretrain, 50 rows" in capsys.readouterr().err
-    before = (folders(cache)[0] / "meta.json").stat()
+    before = (folders(cache)[0] / "manifest.json").stat()
     second = encoded([texts], "pretrain", STARTER, Options(16))
     assert "found: pretrain, 50 rows" in capsys.readouterr().err
-    assert (folders(cache)[0] / "meta.json").stat() == before
+    assert (folders(cache)[0] / "manifest.json").stat() == before
     assert first.shards[0].tokens.tolist() == second.shards[0].tokens.tolist() and first.key == second.key
     assert (
         STARTER.decode(first.shards[0].tokens[: first.shards[0].starts[1]]) == "<|im_start|>text 0<|im_end|>"
@@ -60,14 +62,21 @@ def test_what_is_read_from_the_cache_is_what_was_encoded(texts, cache, capsys):
     assert first.where(first.shards[0].rows[-1]) == f"{texts}:50"
 
 
-def test_anything_that_changes_the_result_makes_another_entry(texts, chats, cache):
+def test_anything_that_changes_the_result_makes_another_entry(texts, chats, cache, tmp_path):
+    more = tmp_path / "more.jsonl"
+    more.write_text('{"text": "more", "body": "other"}')
+    other_key, by_paragraph = Reading({"text": "body"}), Reading(text_by="paragraph")
     other = Tokenizer(STARTER._json, {"eos_token": "<|endoftext|>"})
     template = Tokenizer(STARTER._json, {"eos_token": "<|im_end|>"}, STARTER.template + " ")
     keys = [
         encoded([texts], "pretrain", STARTER, Options(16)).key,
         encoded([texts], "pretrain", STARTER, Options(17)).key,
         encoded([texts], "pretrain", other, Options(16)).key,
-        encoded([texts, texts], "pretrain", STARTER, Options(16)).key,
+        encoded([texts, more], "pretrain", STARTER, Options(16)).key,
+        encoded([more, texts], "pretrain", STARTER, Options(16)).key,
+        encoded([more], "pretrain", STARTER, Options(16), other_key).key,
+        encoded([more], "pretrain", STARTER, Options(16), by_paragraph).key,
+        encoded([more], "pretrain", STARTER, Options(16), on_bad_row="skip").key,
         encoded([chats], "chat", STARTER, Options(16)).key,
         encoded([chats], "chat", STARTER, Options(16, 10.0)).key,
         encoded([chats], "chat", template, Options(16)).key,
@@ -85,12 +94,12 @@ def test_the_same_bytes_elsewhere_are_the_same_entry_with_their_own_name(texts, 
     assert len(folders(cache)) == 1
 
 
-@pytest.mark.parametrize("damage", ["tokens.bin", "meta.json", "missing"])
+@pytest.mark.parametrize("damage", ["00000/tokens.bin", "manifest.json", "missing"])
 def test_a_damaged_entry_is_made_again(texts, cache, damage):
     whole = encoded([texts], "pretrain", STARTER, Options(16)).shards[0].tokens.tolist()
     (folder,) = folders(cache)
     if damage == "missing":
-        (folder / "starts.bin").unlink()
+        (folder / "00000" / "starts.bin").unlink()
     else:
         (folder / damage).write_bytes((folder / damage).read_bytes()[:-10])
     assert encoded([texts], "pretrain", STARTER, Options(16)).shards[0].tokens.tolist() == whole
@@ -101,6 +110,85 @@ def test_a_bad_row_leaves_nothing_half_made(texts, cache):
     with pytest.raises(UserError, match=r"texts.jsonl:51: text: found a number"):
         encoded([texts], "pretrain", STARTER, Options(16))
     assert folders(cache) == []
+
+
+@pytest.fixture
+def bad(texts):
+    """Seven bad rows among the good ones."""
+    lines = texts.read_text().splitlines()
+    for number in (3, 10, 11, 20, 30, 40, 45):
+        lines[number] = '{"text": 3}' if number % 2 else "{"
+    texts.write_text("\n".join(lines))
+    return texts
+
+
+def test_the_first_bad_row_is_refused_and_what_lists_them_is_named(bad):
+    with pytest.raises(UserError, match=r"texts.jsonl:4: text: found a number") as error:
+        encoded([bad], "pretrain", STARTER, Options(16))
+    assert "'danlu data check' lists all" in error.value.hint
+
+
+def test_bad_rows_are_skipped_if_so_wished_and_told_each_time(bad, cache, capsys):
+    made = encoded([bad], "pretrain", STARTER, Options(16), on_bad_row="skip")
+    assert made.bad == 7 and made.tally.rows == 43 and made.shapes.total() == 43
+    told = capsys.readouterr().err
+    assert [line.split(":")[2] for line in told.splitlines() if line.startswith("skipped: ")] == [
+        *("4", "11", "12", "21", "31")
+    ]
+    assert f"{bad}: skipped 7 bad rows, e.g. {bad}:4: text: found a number" in told
+    listed = (folders(cache)[0] / "bad.txt").read_text().splitlines()
+    assert [line.split(":")[1] for line in listed] == ["4", "11", "12", "21", "31", "41", "46"]
+    whole = [text for text in map(rows_text, bad.read_text().splitlines()) if text]
+    rows = [STARTER.decode(t, control=False) for t in taken_whole(made)]
+    assert rows == whole
+    again = encoded([bad], "pretrain", STARTER, Options(16), on_bad_row="skip")
+    told = capsys.readouterr().err
+    assert "skipped 7 bad rows, e.g." in told and "skipped: " not in told and again.bad == 7
+
+
+def rows_text(line):
+    try:
+        text = json.loads(line)["text"]
+    except ValueError:
+        return None
+    return text if isinstance(text, str) else None
+
+
+def taken_whole(samples):
+    """Return the tokens of every row, its pieces put together again."""
+    taken = samples.take(np.arange(len(samples)))
+    each = np.split(taken.labels_N, np.cumsum(taken.lengths_S)[:-1])
+    return [
+        np.concatenate([e for e, r in zip(each, taken.rows_S) if r == row]) for row in np.unique(taken.rows_S)
+    ]
+
+
+def test_a_chat_that_no_template_renders_is_named_by_its_line(tmp_path):
+    path = tmp_path / "x.jsonl"
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    strange = [{"role": "user", "content": "boo"}, talk[1]]
+    path.write_text("\n".join(json.dumps({"messages": m}) for m in [talk, talk, strange, talk]))
+    template = (
+        "{% if messages[0].content == 'boo' %}{{ raise_exception('no') }}{% endif %}" + STARTER.template
+    )
+    tokenizer = Tokenizer(STARTER._json, {"eos_token": "<|im_end|>"}, template)
+    with pytest.raises(UserError, match=r"x.jsonl:3: the chat template refuses this chat: no"):
+        encoded([path], "chat", tokenizer, Options(64))
+    made = encoded([path], "chat", tokenizer, Options(64), on_bad_row="skip")
+    assert len(made) == 3 and made.bad == 1 and made.tally.rows == 3
+
+
+def test_an_interrupted_entry_is_gone_on_with(texts, cache, monkeypatch):
+    monkeypatch.setattr(formats, "BLOCK", 300)
+    whole = encoded([texts], "pretrain", STARTER, Options(16))
+    (folder,) = folders(cache)
+    aside = folder.with_name(folder.name + ".making")
+    folder.rename(aside)
+    (aside / "manifest.json").unlink()
+    before = (aside / "00000" / "tokens.bin").stat()
+    again = encoded([texts], "pretrain", STARTER, Options(16))
+    assert (folder / "00000" / "tokens.bin").stat() == before and folders(cache) == [folder]
+    assert again.shards[0].tokens.tolist() == whole.shards[0].tokens.tolist()
 
 
 def test_a_cache_that_cannot_be_written_is_named(texts, tmp_path, monkeypatch):
@@ -165,7 +253,7 @@ def test_a_fingerprint_is_remembered_but_not_beyond_a_change(tmp_path):
 
 
 def test_progress_is_told_while_encoding_takes_long(texts, monkeypatch, capsys):
-    monkeypatch.setattr(module, "PATIENCE", -1.0)
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
     encoded([texts], "pretrain", STARTER, Options(16))
     assert "encoding: 50 rows" in capsys.readouterr().err
 
