@@ -205,6 +205,21 @@ def test_languages_are_counted_apart(found, tmp_path):
     assert answer["characters_per_token"]["all"] == pytest.approx(31 / sum(sizes.values()), abs=1e-3)
 
 
+def test_both_answers_of_a_preference_are_counted(found, tmp_path):
+    one, two = CLEAN[0]["conversations"], CLEAN[2]["conversations"]
+    pair = {"chosen": one, "rejected": [one[0], two[1]]}
+    rows = [{"conversations": chat} for chat in (pair["chosen"], pair["rejected"])]
+    both = found(write(tmp_path / "a.jsonl", pair), "--for", "preference", "--seq-len", "8")
+    each = (
+        found(write(tmp_path / "b.jsonl", *rows), "--for", "prompt"),
+        found(write(tmp_path / "c.jsonl", *rows)),
+    )
+    assert both["tokens"]["total"] == each[1]["tokens"]["total"] > each[0]["tokens"]["total"]
+    assert both["tokens"]["longest"] == each[1]["tokens"]["longest"]
+    assert both["characters_per_token"]["all"] == each[1]["characters_per_token"]["all"]
+    assert places(both, "too long") == [1]
+
+
 def test_rows_that_serve_several_purposes_are_said_to(check, tmp_path):
     path = write(tmp_path / "a.jsonl", *CLEAN)
     assert "they serve chat, prompt: say which with --for" in check(path)[1]

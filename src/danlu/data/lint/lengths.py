@@ -42,6 +42,7 @@ class Lengths:
         """Learned tokens that do not fit."""
         self.characters: dict[str, int] = {}
         self.tokens: dict[str, int] = {}
+        """Of all rows ("") and by language, with what a template adds."""
 
     def add(self, text: str, one: Measured) -> None:
         """Take a row in."""
@@ -54,7 +55,7 @@ class Lengths:
         self.cut += one.cut
         for name in {"", language(text)} if one.tokens else ():
             self.characters[name] = self.characters.get(name, 0) + len(text)
-            self.tokens[name] = self.tokens.get(name, 0) + one.tokens
+            self.tokens[name] = self.tokens.get(name, 0) + one.tokens + one.others
 
     def _settle(self) -> None:
         self._done.append(np.array(self._tokens, np.int32))
@@ -107,7 +108,7 @@ class Lengths:
         lengths = self.all()
         there = lengths[lengths > 0]
         return {
-            "total": int(lengths.sum(dtype=np.int64)),
+            "total": self.tokens.get("", 0),
             "learned": self.learned,
             "shortest": int(there.min()) if len(there) else 0,
             "median": int(np.median(there)) if len(there) else 0,

@@ -27,6 +27,8 @@ class Measured(NamedTuple):
     """How many learned ones a cut takes."""
     cut: bool = False
     """Whether it does not fit into one sample."""
+    others: int = 0
+    """Tokens of its other samples, such as the rejected answer."""
     problem: UserError | None = None
     """Why it cannot be encoded."""
 
@@ -61,11 +63,9 @@ def _together(
     if kind is Prompt:
         chats = [(r.messages, r.tools) for _, r in some if isinstance(r, Prompt)]
         encoded = encode_chats(tokenizer, chats, add_generation_prompt=True)
-        return {number: _whole(len(chat.ids), seq_len) for number, chat in zip(chosen, encoded)}
+        return {number: _whole([len(chat.ids)], seq_len) for number, chat in zip(chosen, encoded)}
     if kind is None:
-        return {
-            number: _whole(max(_lengths(tokenizer, records[number]), default=0), seq_len) for number in chosen
-        }
+        return {number: _whole(list(_lengths(tokenizer, records[number])), seq_len) for number in chosen}
     return _encoded(tokenizer, "chat" if kind is Dialogue else "pretrain", some, seq_len)
 
 
@@ -94,9 +94,10 @@ def _encoded(
     return out
 
 
-def _whole(tokens: int, seq_len: int | None) -> Measured:
+def _whole(lengths: Sequence[int], seq_len: int | None) -> Measured:
     """Return what is known where a stage of its own decides what is learned."""
-    return Measured(tokens, None, 0, seq_len is not None and tokens > seq_len)
+    most = max(lengths, default=0)
+    return Measured(most, None, 0, seq_len is not None and most > seq_len, sum(lengths) - most)
 
 
 def _lengths(tokenizer: Tokenizer, record: Record) -> Iterator[int]:

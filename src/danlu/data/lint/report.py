@@ -71,7 +71,7 @@ def _lengths(survey: Survey) -> Iterator[str]:
     yield f"tokens: {sums['total']:,} ({survey.tokenizer.name}){learned}"
     words = {"": "all"}
     ratios = survey.lengths.per_token().items()
-    yield "characters per token: " + ", ".join(
+    yield "characters said per token: " + ", ".join(
         f"{words.get(name, name)} {ratio:.2f}" for name, ratio in ratios
     )
     yield f"tokens of a row: {sums['shortest']:,} to {sums['longest']:,}, median {sums['median']:,}"

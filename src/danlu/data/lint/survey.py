@@ -96,7 +96,7 @@ class Survey:
             self.serves[met.shape] = [purpose for purpose in PURPOSES if _serves(met.value, purpose)]
         self.repeats.add(met.line, met.record, met.value)
         self._look(met, met.record)
-        text = "\n".join(texts(met.record))
+        text = "".join(texts(met.record))
         self._waiting.append((met, met.record, text))
         self._characters += len(text)
         if len(self._waiting) >= TOGETHER or self._characters >= CHARACTERS:
