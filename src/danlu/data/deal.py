@@ -88,15 +88,11 @@ class Dealer:
                     tokens = tokens + _by_source(window, taken, len(tokens))
                 if len(rows) == self.ramp.rows(step):
                     step += 1
-                    whole = at == len(packed)
-                    position = window.after if whole else window.position
-                    after = Cursor(
-                        position,
-                        0 if whole else at,
-                        step,
-                        step if whole else clock.step,
-                        tuple(tokens.tolist()),
-                    )
+                    so_far = tuple(tokens.tolist())
+                    if at < len(packed):
+                        after = Cursor(window.position, at, step, clock.step, so_far)
+                    else:
+                        after = Cursor(window.after, 0, step, step, so_far)
                     yield self._deal(rows), after
                     rows = []
             clock.step, at = step, 0

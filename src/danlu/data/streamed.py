@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from danlu.data.order import Order, mix
 from danlu.data.records import Record
 from danlu.data.rows import BadRow, Place, split_row
 from danlu.data.samples import Samples, Shard
-from danlu.data.sources import Source
+from danlu.data.sources import Found, Source
 from danlu.data.supply import WINDOW, Clock, Position, Window, context_of, first_window
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -151,7 +151,7 @@ class Streamed:
 
     def _window(self, position: Position, after: Position, samples: list[Sample]) -> Window:
         shard = gathered(samples)
-        numbers = [position[name] for name in ("epoch", "file", "number", "cut")]
+        numbers = [position[name] for name in ("epoch", "file", "offset", "cut")]
         key = mix(self.seed, *numbers) if self.shuffle else None
         numbers_S = Order(len(shard), key)[np.arange(len(shard))]
         return Window(position, after, Samples([shard]), numbers_S, shard.lengths[numbers_S], key)
@@ -159,33 +159,40 @@ class Streamed:
     def _cuts(self, position: Position) -> Iterator[_Cut]:
         """Yield the samples from a position on, each alone, to the end of the epoch."""
         tally, bad = Tally(), 0
-        found = self.source.found(position["file"], Place(position["offset"], position["number"]))
-        skip = position["cut"]
-        first = position["file"], position["number"]
+        first = position["file"], Place(position["offset"], position["number"])
+        found = self.source.found(*first)
         whole = position == {**self.start(), "epoch": position["epoch"]}
         while part := list(itertools.islice(found, TOGETHER)):
-            places: dict[int, Place] = {}
-            records: list[tuple[int, Record]] = []
-            for each in part:
-                if isinstance(each.record, BadRow):
-                    if self.encoding.on_bad_row == "refuse":
-                        raise self.source.error(each.row, each.record)
-                    bad += 1
-                else:
-                    places[each.row] = each.place
-                    records.append((each.row, each.record))
-            of = self.encoding
-            for sample in KINDS[of.kind](of.tokenizer, records, of.options, tally):
-                file, place = split_row(sample.row)[0], places[sample.row]
-                passed = skip if (file, place.number) == first else 0
+            good = [each for each in part if not self._bad(each)]
+            bad += len(part) - len(good)
+            for file, place, sample in self._encoded(good, tally):
+                passed = position["cut"] if (file, place) == first else 0
                 for cut, (start, length) in enumerate(sample.cuts):
                     if cut >= passed:
-                        yield _Cut(file, place, cut, _alone(sample, start, length))
+                        yield _Cut(file, place, cut, alone(sample, start, length))
         if whole and bad:
-            say(f"{bad:,} bad rows were skipped in epoch {position['epoch']}")
+            say(f"{bad:,} bad rows were skipped in epoch {position['epoch'] + 1}")
+
+    def _bad(self, found: Found) -> bool:
+        """Return whether a row is to be skipped, or refuse it."""
+        if isinstance(found.record, BadRow) and self.encoding.on_bad_row == "refuse":
+            raise self.source.error(found.row, found.record)
+        return isinstance(found.record, BadRow)
+
+    def _encoded(self, rows: list[Found], tally: Tally) -> Iterator[tuple[int, Place, Sample]]:
+        """Yield the samples of rows, with file and place of each; some rows give none."""
+        ids = [found.row for found in rows]
+        if len(set(ids)) < len(ids):  # several on one line
+            ids = list(range(len(ids)))
+        by_id = dict(zip(ids, rows))
+        records = [(number, cast(Record, found.record)) for number, found in by_id.items()]
+        of = self.encoding
+        for sample in KINDS[of.kind](of.tokenizer, records, of.options, tally):
+            found = by_id[sample.row]
+            yield split_row(found.row)[0], found.place, sample._replace(row=found.row)
 
 
-def _alone(sample: Sample, start: int, length: int) -> Sample:
+def alone(sample: Sample, start: int, length: int) -> Sample:
     """Return one of the samples of a row by itself."""
     piece = slice(start, start + length + 1)
     weights = None if sample.weights is None else sample.weights[piece]

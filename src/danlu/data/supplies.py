@@ -57,5 +57,16 @@ def open_supply(
 def _one(paths: Sequence[str | Path], encoding: Encoding, streamed: bool, seed: int, shuffle: bool) -> Supply:
     if streamed:
         return Streamed(paths, encoding, seed, shuffle)
-    samples = encoded(paths, encoding.kind, encoding.tokenizer, encoding.options)
-    return Mapped(samples, seed, shuffle)
+    return Mapped(
+        encoded(
+            paths,
+            encoding.kind,
+            encoding.tokenizer,
+            encoding.options,
+            encoding.reading,
+            encoding.on_bad_row,
+            encoding.workers,
+        ),
+        seed,
+        shuffle,
+    )
