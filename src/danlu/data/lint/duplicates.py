@@ -11,7 +11,7 @@ same there. Each candidate is then verified: only what truly shares 0.8 of its r
 told. So nothing is told wrongly, and a row that shares 0.9 with one before is missed in fewer than one
 case of a thousand.
 
-A row costs 270 bytes of memory; the texts wait in a temporary file until candidates are verified.
+A row costs 270 bytes of memory, for a moment twice that; the texts wait in a temporary file until candidates are verified.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Index:
         self._ends: list[np.ndarray] = []
         self._end = 0
         self._signed: list[np.ndarray] = []
-        self._spill = tempfile.TemporaryFile()  # noqa: SIM115
+        self._spill = tempfile.TemporaryFile()
         self._rows = 0
         self._closed: int | None = None
 

@@ -59,7 +59,7 @@ class Findings:
         self.counts: Counter[tuple[str, str]] = Counter()
         """How many there are, by severity and kind."""
         self.first: dict[tuple[str, str], list[Finding]] = {}
-        self._all = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self._all = tempfile.TemporaryFile("w+", encoding="utf-8")
 
     def add(self, finding: Finding) -> bool:
         """Take a finding in; return whether it is among those to be shown."""
