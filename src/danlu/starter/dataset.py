@@ -94,9 +94,12 @@ def write(folder: Path, worlds: Sequence[World], seed: int, size: str) -> Iterat
             count = file.heldout if side else file.rows * SIZES[size]
             path = folder / side / name
             yield _save(path, file.make(worlds, dice, bool(side), count))
-    (folder / "schemas").mkdir()
-    for name, rows in schemas.rows().items():
-        yield _save(folder / "schemas" / name, rows)
+    (folder / "schemas" / "img").mkdir(parents=True)
+    for name, content in schemas.rows(random.Random(seed)):
+        if isinstance(content, bytes):
+            (folder / name).write_bytes(content)
+        else:
+            yield _save(folder / name, content)
     for name, text in readme.FILES.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
