@@ -24,7 +24,8 @@ from danlu.data.formats.opening import ending
 
 HUB = re.compile(r"^(hf|ms):/{1,2}(?=[^/])")
 PASSED = re.compile(
-    r"^(readme|license|licence|notice|citation|changelog)(\.|$)|\.md$|^dataset_(infos?|dict)\.json$|^state\.json$",
+    r"^(readme|license|licence|notice|citation|changelog)(\.|$)|\.md$|^dataset_(infos?|dict)\.json$|^state\.json$"
+    r"|_imgs\.tsv$",  # pictures beside texts, as Chinese-CLIP has them
     re.IGNORECASE,
 )
 
