@@ -19,8 +19,8 @@ def command(folder: str, as_json: bool, **given: Any) -> None:
     """Measure the tokenizer in DIR ('starter' is the shipped one): compression, round trips, streams.
 
     DIR is any folder with a tokenizer.json. Compression is told for Chinese, English, code and mixed
-    text, of small samples or of --text, whose kinds are told from their signs. Every character of
-    Unicode is encoded and decoded, emoji and code are shown token by token, control tokens are typed.
+    text, of small samples or of --text, whose kinds are told from their signs. All planes of Unicode
+    are encoded and decoded, emoji and code are shown token by token, control tokens are typed.
     Leaves with exit code 1 if something that must come back does not; WordPiece vocabularies do not
     promise it.
 

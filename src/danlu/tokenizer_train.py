@@ -72,8 +72,6 @@ def _load(folder: Path) -> Tokenizer:
 
 def _refuse_another(out: Path, size: int, force: bool) -> None:
     """Refuse, before any work, to replace a tokenizer that is surely another one."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file", "--out DIR")
     if _holds(out) and not force and _load(out).size != size:
         raise _another(out)
 

@@ -1,7 +1,7 @@
 """Whether text survives a tokenizer: encoded and decoded, whole and token by token.
 
-The planes of Unicode are walked through all 1,112,064 characters that there can be, in pieces; a piece
-that does not come back is searched for the characters that are to blame.
+The planes of Unicode are walked through in pieces: those that hold characters whole, and of the empty and
+private ones one piece in sixteen. A piece that does not come back is searched for the characters to blame.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from danlu.tokenizer.tokenizer import Tokenizer
 
 SURROGATES = range(0xD800, 0xE000)
 PLANE, PIECE = 0x10000, 512
+FULL = (0, 1, 2, 3, 14)  # planes in which characters are assigned
 NAMED = 3  # culprits told of each check
 SPACE_SIGN = "\u2581"  # what stands for a space in SentencePiece's vocabularies, so that it is one when typed
 TEXTS = {
@@ -51,7 +52,7 @@ def trips(tokenizer: Tokenizer) -> Iterator[Trip]:
     for name, text in TEXTS.items():
         yield _judged(f"round trip: {name}", blamed(tokenizer, text), promised)
         yield _stream(tokenizer, name, text, promised)
-    yield _judged("round trip: every character of Unicode", list(_lost_planes(tokenizer)), promised)
+    yield _judged("round trip: all planes of Unicode", list(_lost_planes(tokenizer)), promised)
     yield _typed(tokenizer)
 
 
@@ -76,7 +77,8 @@ def blamed(tokenizer: Tokenizer, text: str) -> list[str]:
 
 def _lost_planes(tokenizer: Tokenizer) -> Iterator[str]:
     for start in range(0, 17 * PLANE, PIECE):
-        if start not in SURROGATES:
+        sparse = start // PLANE not in FULL and start // PIECE % 16
+        if start not in SURROGATES and not sparse:
             yield from blamed(tokenizer, "".join(map(chr, range(start, start + PIECE))))
 
 
@@ -108,8 +110,11 @@ def _stream(tokenizer: Tokenizer, name: str, text: str, promised: bool) -> Trip:
 
 def _typed(tokenizer: Tokenizer) -> Trip:
     control = {token["id"] for token in tokenizer.control.values()}
-    guilty = [text for text in tokenizer.control if control & set(tokenizer.encode(f"a{text} b"))]
-    unknown = tokenizer.token_id(str(tokenizer.variables.get("unk_token")))
-    guilty = [text for text in guilty if control & set(tokenizer.encode(text)) - {unknown}]
+    control.discard(tokenizer.token_id(str(tokenizer.variables.get("unk_token"))))
+    guilty = [
+        text
+        for text in tokenizer.control
+        if not control.isdisjoint([*tokenizer.encode(text), *tokenizer.encode(f"a{text} b")])
+    ]
     note = f"{' '.join(guilty[:NAMED])} can be typed" if guilty else ""
     return Trip("typed control tokens stay text", not guilty, note)
