@@ -25,10 +25,10 @@ pytestmark = pytest.mark.slow
 
 COMMANDS = """
 data starter --out data
-train pretrain model=tiny data.train=data/pretrain.jsonl seq_len=256 batch_tokens=4096 steps=400
-    optim.name=muon optim.lr=6e-3
-train sft from=out/pretrain_128 data.train=data/sft.jsonl,data/identity.jsonl seq_len=256 batch_tokens=4096
-    steps=500 optim.name=muon optim.lr=4e-3
+train pretrain model=tiny data.train=data/pretrain.jsonl epochs=2
+    batch_tokens=4096 optim.name=muon optim.lr=6e-3
+train sft from=out/pretrain_128 data.train=data/sft.jsonl,data/identity.jsonl
+    batch_tokens=4096 optim.name=muon optim.lr=4e-3
 """
 HELDOUT = 500  # chats about facts that are measured
 

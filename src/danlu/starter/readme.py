@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+TINY = "batch_tokens=4096 optim.name=muon"
 COMMANDS = {
-    "pretrain.jsonl": "danlu train pretrain model=tiny data.train=data/pretrain.jsonl",
-    "sft.jsonl": "danlu train sft from=out/pretrain_128 data.train=data/sft.jsonl,data/identity.jsonl",
+    "pretrain.jsonl": "danlu train pretrain model=tiny data.train=data/pretrain.jsonl epochs=2"
+    f" {TINY} optim.lr=6e-3",
+    "sft.jsonl": "danlu train sft from=out/pretrain_128 data.train=data/sft.jsonl,data/identity.jsonl"
+    f" {TINY} optim.lr=4e-3",
     "identity.jsonl": "danlu data show data/identity.jsonl",
     "reason.jsonl": "danlu train reason from=out/full_sft_128 data.train=data/reason.jsonl",
     "tools.jsonl": "danlu train sft from=out/full_sft_128 weight=tools data.train=data/tools.jsonl",

@@ -21,7 +21,7 @@ def sums(_: Rows, __: str) -> list[Row]:
 
 
 def differences(_: Rows, __: str) -> list[Row]:
-    return [row(a=a, b=b, c=a - b) for a in range(13) for b in range(a + 1)]
+    return [row(a=a, b=b, c=a - b) for a in range(11) for b in range(a + 1)]
 
 
 def numbers(_: Rows, __: str) -> list[Row]:
@@ -48,7 +48,7 @@ def counts(words: Rows, comma: str) -> list[Row]:
     return [
         row(**each, n=n, shown=comma.join([each["object"]] * n))
         for each in words["object"]
-        for n in range(2, 7)
+        for n in range(2, 6)
     ]
 
 

@@ -30,6 +30,7 @@ COMMA = {"zh": "、", "en": ", "}
 NAMES = {"zh": ("丹丹", "丹炉"), "en": ("Dandan", "Danlu")}
 ABOUT_US = ("self", "manner")  # sections of topics that are no facts
 MOST, LEAST = 100, 14  # weight of a topic: its rows, within these
+OPEN = 1000  # rows of a topic that nobody learns by heart; it counts half
 PATIENCE = 200  # throws, until another topic is tried: a small one may have nothing of a side
 
 
@@ -154,7 +155,9 @@ def starred(line: str) -> tuple[bool, str]:
 
 def weighted(dice: random.Random, topics: Sequence[Topic]) -> Topic:
     """Return a topic; one with more rows comes more often."""
-    weights = [max(LEAST, min(len(topic.rows), MOST)) for topic in topics]
+    weights = [
+        MOST / 2 if len(topic.rows) > OPEN else max(LEAST, min(len(topic.rows), MOST)) for topic in topics
+    ]
     left = dice.random() * sum(weights)
     for topic, weight in zip(topics, weights):
         left -= weight
