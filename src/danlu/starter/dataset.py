@@ -61,7 +61,7 @@ def _reviews(worlds: Sequence[World], dice: random.Random, heldout: bool, count:
 
 
 def _tools(worlds: Sequence[World], dice: random.Random, heldout: bool, count: int) -> Rows:
-    return tools.dialogues(dice, heldout, count)
+    return tools.dialogues(dice, heldout, count, [world.language for world in worlds])
 
 
 FILES = {
