@@ -26,6 +26,7 @@ from danlu.starter.world import Asked, World
 
 Row = dict[str, Any]
 Rows = list[Row]
+Maker = Callable[[World, random.Random, int], Row]
 LANGUAGES = ("zh", "en")
 COUNT = 24
 SYSTEM = (
@@ -56,12 +57,22 @@ def rows(dice: random.Random) -> Iterator[tuple[str, Rows | bytes]]:
     """Yield every file's name, and its rows or bytes."""
     worlds = {language: World(language) for language in LANGUAGES}
     for name, make in TEXTS.items():
-        yield f"schemas/{name}", [make(worlds[LANGUAGES[n % 2]], dice, n) for n in range(COUNT)]
-    labelled = [classification(worlds[LANGUAGES[n % 2]], dice, n // 2) for n in range(COUNT)]
-    yield "schemas/classification.csv", labelled
-    yield "schemas/classification_gb18030.csv", table(labelled, "gb18030")
+        yield f"schemas/{name}", distinct(make, worlds, dice)
+    labelled = distinct(classification, worlds, dice, 2 * COUNT)
+    yield "schemas/classification.csv", labelled[:COUNT]
+    yield "schemas/classification_gb18030.csv", table(labelled[COUNT:], "gb18030")
     yield "schemas/multisource.yaml", MIXTURE.encode()
     yield from of_pictures(pictures())
+
+
+def distinct(make: Maker, worlds: dict[str, World], dice: random.Random, count: int = COUNT) -> Rows:
+    """Return rows in both languages in turns, no two of them alike."""
+    made: Rows = []
+    while len(made) < count:
+        row = make(worlds[LANGUAGES[len(made) % 2]], dice, len(made))
+        if row not in made:
+            made.append(row)
+    return made
 
 
 def table(listed: Rows, encoding: str) -> bytes:
@@ -246,10 +257,10 @@ def tokenised(world: World, dice: random.Random, number: int) -> Row:
 
 
 def classification(world: World, dice: random.Random, number: int) -> Row:
-    return dict(reviews.classify([world], dice, False, number % 2))
+    return dict(reviews.classify([world], dice, False, number // 2 % 2))
 
 
-TEXTS: dict[str, Callable[[World, random.Random, int], Row]] = {
+TEXTS: dict[str, Maker] = {
     "pretrain.jsonl": pretrain,
     "pretrain_content.jsonl": content,
     "tokenised.jsonl": tokenised,

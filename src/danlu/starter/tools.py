@@ -285,13 +285,15 @@ KINDS: dict[str, tuple[Callable[[Talk], None], int]] = {
 TURNS = [name for name, (_, share) in KINDS.items() for _ in range(share)]
 
 
-def dialogues(dice: random.Random, heldout: bool, count: int) -> Iterator[Row]:
-    """Yield dialogues of all kinds, no two of which say the same."""
+def dialogues(
+    dice: random.Random, heldout: bool, count: int, languages: Sequence[str] = LANGUAGES
+) -> Iterator[Row]:
+    """Yield dialogues of all kinds, in some languages in turns; no two of them ask the same."""
     seen: set[str] = set()
     for number in range(count):
         kind = pick(dice, TURNS)
         while True:
-            row = dialogue(dice, heldout, kind, LANGUAGES[number % 2])
+            row = dialogue(dice, heldout, kind, languages[number % len(languages)])
             said = "\n".join(message["content"] for message in row["messages"] if message["role"] == "user")
             if said not in seen:
                 break
