@@ -19,7 +19,7 @@ from danlu.data import formats
 
 # Compressed bytes given to the inflater at once. What comes out of a piece for Zstandard cannot be
 # bounded otherwise: the worst that 2 kB can hold is some 80 MB.
-PIECE = {"gzip": 1 << 16, "Zstandard": 1 << 11}
+PIECE = {"gzip": 1 << 14, "Zstandard": 1 << 11}
 
 
 class Damaged(Exception):

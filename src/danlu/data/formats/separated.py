@@ -194,7 +194,7 @@ class Commas:
             )
         if empty:
             yield Unreadable(
-                first, first, BadRow("", "the header is all there is; no rows", "add rows, or drop the file")
+                START, first, BadRow("", "the header is all there is; no rows", "add rows, or drop the file")
             )
 
 
