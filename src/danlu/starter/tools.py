@@ -82,17 +82,20 @@ class Talk:
             self.needs.append(each["name"])
         return results
 
-    def told(self, made: Row, result: Row) -> str:
-        """Return what the assistant says of a call's result."""
-        arguments = made["arguments"]
-        outcome = {("translation" if key == "text" else key): str(value) for key, value in result.items()}
-        return TELL[self.language][made["name"]].format(**self.slots(arguments), **outcome)
 
-    def slots(self, arguments: Mapping[str, str]) -> Slots:
-        """Return arguments with what wordings need beside them."""
-        date = arguments.get("date", "")
-        when = date if date in DAYS[self.language] else WHEN[self.language].format(date)
-        return {**arguments, "when": when, "When": when[:1].upper() + when[1:]}
+def told(language: str, made: Row, result: Row) -> str:
+    """Return what the assistant says of a call's result."""
+    outcome = {("translation" if key == "text" else key): str(value) for key, value in result.items()}
+    failed = "error" in result
+    words = SORRY[language].get(made["name"], UNFIT[language]) if failed else TELL[language][made["name"]]
+    return words.format(**in_words(language, made["arguments"]), **outcome)
+
+
+def in_words(language: str, arguments: Mapping[str, str]) -> Slots:
+    """Return arguments with what wordings need beside them."""
+    date = arguments.get("date", "")
+    when = date if date in DAYS[language] else WHEN[language].format(date)
+    return {**arguments, "when": when, "When": when[:1].upper() + when[1:]}
 
 
 def request(talk: Talk, name: str) -> tuple[Row, Slots]:
@@ -102,7 +105,7 @@ def request(talk: Talk, name: str) -> tuple[Row, Slots]:
     if name == "calculate":
         made, more["said"] = made[:1], made[1]
     made = call(name, *made)
-    return made, {**talk.slots(made["arguments"]), **more}
+    return made, {**in_words(talk.language, made["arguments"]), **more}
 
 
 def _city(talk: Talk, known: bool = True) -> str:
@@ -163,7 +166,7 @@ def several(talk: Talk, count: int) -> None:
     talk.say("user", GAP[talk.language].join(asks))
     calls = [made for made, _ in requests]
     results = talk.call(*calls)
-    talk.say("assistant", "\n".join(talk.told(*each) for each in zip(calls, results)))
+    talk.say("assistant", "\n".join(told(talk.language, *each) for each in zip(calls, results)))
 
 
 def sequence(talk: Talk) -> None:
@@ -183,7 +186,7 @@ def sequence(talk: Talk) -> None:
     else:
         follow = call(second, result["text"])
     (outcome,) = talk.call(follow)
-    talk.say("assistant", f"{talk.told(made, result)}\n{talk.told(follow, outcome)}")
+    talk.say("assistant", f"{told(talk.language, made, result)}\n{told(talk.language, follow, outcome)}")
 
 
 def none(talk: Talk) -> None:
@@ -207,13 +210,13 @@ def missing(talk: Talk) -> None:
     made, slots = request(talk, name)
     if "date" in made["arguments"]:
         made["arguments"]["date"] = talk.values.date()
-        slots = talk.slots(made["arguments"])
+        slots = in_words(talk.language, made["arguments"])
     slots["me"] = talk.values.person()
     talk.say("user", pick(talk.dice, asks).format(**slots))
     talk.say("assistant", question)
     talk.say("user", pick(talk.dice, replies).format(**slots))
     (result,) = talk.call(made)
-    talk.say("assistant", talk.told(made, result))
+    talk.say("assistant", told(talk.language, made, result))
 
 
 def error(talk: Talk) -> None:
@@ -228,10 +231,9 @@ def _apologise(talk: Talk) -> None:
     else:
         made = call("calculate", talk.values.impossible_sum())
         asks = tuple(ask for ask in ASK[talk.language]["calculate"] if "{said}" not in ask)
-    slots = talk.slots(made["arguments"])
-    talk.say("user", pick(talk.dice, asks).format(**slots))
-    talk.call(made)
-    talk.say("assistant", SORRY[talk.language][made["name"]].format(**slots))
+    talk.say("user", pick(talk.dice, asks).format(**in_words(talk.language, made["arguments"])))
+    (result,) = talk.call(made)
+    talk.say("assistant", told(talk.language, made, result))
 
 
 def _ask_again(talk: Talk) -> None:
@@ -239,12 +241,12 @@ def _ask_again(talk: Talk) -> None:
     first, second = (call("get_weather", _city(talk, known), date) for known in (False, True))
     question, replies = OTHER_TOWN[talk.language]
     asks = ASK[talk.language]["get_weather"]
-    talk.say("user", pick(talk.dice, asks).format(**talk.slots(first["arguments"])))
+    talk.say("user", pick(talk.dice, asks).format(**in_words(talk.language, first["arguments"])))
     talk.call(first)
     talk.say("assistant", question.format(**first["arguments"]))
     talk.say("user", pick(talk.dice, replies).format(**second["arguments"]))
     (result,) = talk.call(second)
-    talk.say("assistant", talk.told(second, result))
+    talk.say("assistant", told(talk.language, second, result))
 
 
 def _mend(talk: Talk) -> None:
@@ -253,11 +255,11 @@ def _mend(talk: Talk) -> None:
     date = talk.values.date(pick(talk.dice, ("/", ".")))
     wrong = {**made["arguments"], "date": date}
     right = {**wrong, "date": date.replace("/", "-").replace(".", "-")}
-    talk.say("user", pick(talk.dice, ASK[talk.language][name]).format(**talk.slots(wrong)))
+    talk.say("user", pick(talk.dice, ASK[talk.language][name]).format(**in_words(talk.language, wrong)))
     talk.call({"name": name, "arguments": wrong})
     made = {"name": name, "arguments": right}
     (result,) = talk.call(made)
-    talk.say("assistant", talk.told(made, result))
+    talk.say("assistant", told(talk.language, made, result))
 
 
 def unfit(talk: Talk) -> None:
@@ -342,21 +344,20 @@ def _offered(talk: Talk) -> list[Row]:
 
 
 def holds(row: Row) -> bool:
-    """Return whether a dialogue is right: tools offered, results reckoned again, repeated in the answer."""
+    """Return whether a dialogue is right: tools offered, results reckoned again, told in the last answer."""
     offered = [tool["name"] for tool in row["tools"]]
     messages = iter(row["messages"])
-    facts: list[str] = []
+    done: list[tuple[Row, Row]] = []
     for message in messages:
-        results = []
         for made in message.get("tool_calls", ()):
-            result = run(made["name"], made["arguments"])
             if made["name"] not in offered or list(made["arguments"]) != list(PARAMETERS[made["name"]]):
                 return False
-            if json.loads(next(messages, {"content": "null"})["content"]) != result:
+            done.append((made, run(made["name"], made["arguments"])))
+            if next(messages, {"content": ""})["content"] != json.dumps(done[-1][1], ensure_ascii=False):
                 return False
-            results.append(result)
-        facts += [str(value) for each in results if "error" not in each for value in each.values()]
-    return all(fact in row["messages"][-1]["content"] for fact in facts)
+    right = [each for each in done if "error" not in each[1]] or done
+    answers = ("\n".join(told(language, *each) for each in right) for language in LANGUAGES)
+    return not done or row["messages"][-1]["content"] in answers
 
 
 def schema_texts() -> Iterator[str]:
