@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -35,11 +36,11 @@ def command(stage: str, settings: tuple[str, ...], json_schema: bool, as_yaml: b
         return
     from danlu.model.config import ModelConfig, resolve
 
-    values = config.flat(cfg.model_dump(mode="json", by_alias=True))
+    values = cfg.model_dump(mode="json", by_alias=True)
     shape = resolve(cfg.model_or_default()).model_dump(mode="json")
     for field in config.fields(kind):
         if field.key != "model":
-            _show(field, values.get(field.key))
+            _show(field, functools.reduce(dict.__getitem__, field.key.split("."), values))
             continue
         _show(field, cfg.model or cfg.model_or_default())
         shapes = config.flat(shape, "model.")

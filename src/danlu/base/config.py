@@ -160,12 +160,13 @@ def check(kind: type[S], data: dict[str, Any], source: str, words: Sequence[str]
         raise _explain(kind, first, source, words) from None
 
 
+# Parts of a place that name no key but which alternative of a type was tried.
+KINDS = ("function-", "dict[", "list[", "tuple[", "union[", "constrained-", "literal[", "is-instance[")
+WORDS = ("str", "float", "int", "bool", "none", "constrained-float")
+
+
 def _explain(kind: type[Section], error: Any, source: str, words: Sequence[str]) -> UserError:
-    loc = [
-        str(part)
-        for part in error["loc"]
-        if not str(part).startswith(("function-", "dict[", "list[", "str", "union"))
-    ]
+    loc = [str(part) for part in error["loc"] if not str(part).startswith(KINDS) and str(part) not in WORDS]
     key = ".".join(loc)
     if any(f"{word.partition('=')[0]}.".startswith(f"{key}.") for word in words):
         source = "the command line"
@@ -259,6 +260,13 @@ def _default(field: FieldInfo) -> Any:
 def _type_name(annotation: Any) -> str:
     if typing.get_origin(annotation) is typing.Literal:
         return "|".join(str(word) for word in typing.get_args(annotation))
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) is tuple:
+        return f"list of {_type_name(parts[0])}"
+    if typing.get_origin(annotation) is dict:
+        return f"{{{_type_name(parts[0])}: {_type_name(parts[1])}}}"
+    if _section([annotation]):
+        return f"{{{', '.join(annotation.model_fields)}}}"
     kinds = _kinds(annotation)
     if len(kinds) > 1:
         return " or ".join("none" if kind is type(None) else _type_name(kind) for kind in kinds)

@@ -63,12 +63,12 @@ class Mixture:
         self.files = self.bases[-1]
         self.seed, self.shuffle, self.window = seed, shuffle, window
         self.weighted = any(supply.weighted for supply in supplies)
-        self.constant = all(len(p.pieces()) == 1 and p.pieces()[0].to is None for p in recipe.sources)
+        self.constant = all(len(p.weight) == 1 and p.weight[0].to is None for p in recipe.sources)
         data = json.dumps([supply.identity for supply in supplies]).encode()
         self.identity: dict[str, Any] = {
             "data": hashlib.sha256(data).hexdigest()[:32],
             "mixture": recipe.model_dump(mode="json", include={"level", "stop"})
-            | {"weights": [[p.model_dump(mode="json") for p in part.pieces()] for part in recipe.sources]},
+            | {"weights": [[p.model_dump(mode="json") for p in part.weight] for part in recipe.sources]},
             "seed": seed,
             "shuffle": shuffle,
             "window": window,

@@ -77,6 +77,11 @@ class Piece(Section):
         return self.weight + (self.to - self.weight) * gone
 
 
+def _pieces(value: Any) -> Any:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return ({"weight": value},) if number else _tuple(value)
+
+
 class Part(Section):
     """One source of a mixture."""
 
@@ -84,7 +89,9 @@ class Part(Section):
     """What the log calls it."""
     paths: Words
     """Its files: one path, a list, or paths with commas between."""
-    weight: Weight | Annotated[tuple[Piece, ...], BeforeValidator(_tuple)] = 1.0
+    weight: Annotated[
+        tuple[Piece, ...], BeforeValidator(_pieces, json_schema_input_type=float | tuple[Piece, ...])
+    ] = (Piece(weight=1.0),)
     """How much of it there is beside the others: a number, or pieces of a schedule."""
     streamed: bool | None = None
     """As in `data.streamed`, for this source alone; unset: the same."""
@@ -93,14 +100,9 @@ class Part(Section):
     def _something(self) -> Part:
         if not self.paths:
             raise ValueError(f"{self.name}: no paths; try: paths: [FILE.jsonl]")
-        pieces = self.pieces()
-        if not pieces or any(piece.steps is None for piece in pieces[:-1]):
+        if not self.weight or any(piece.steps is None for piece in self.weight[:-1]):
             raise ValueError(f"{self.name}: every piece but the last needs steps; try: steps: 1000")
         return self
-
-    def pieces(self) -> tuple[Piece, ...]:
-        """Return the weight as a schedule."""
-        return self.weight if isinstance(self.weight, tuple) else (Piece(weight=self.weight),)
 
     def weight_at(self, step: float) -> float:
         """Return the weight at an optimiser step.
@@ -110,13 +112,12 @@ class Part(Section):
         >>> part.weight_at(0), part.weight_at(50), part.weight_at(1000)
         (0.5, 2.5, 4.5)
         """
-        pieces = self.pieces()
-        for piece in pieces[:-1]:
+        for piece in self.weight[:-1]:
             assert piece.steps is not None
             if step < piece.steps:
                 return piece.at(step)
             step -= piece.steps
-        return pieces[-1].at(step)
+        return self.weight[-1].at(step)
 
 
 class Recipe(Section):
@@ -148,7 +149,7 @@ class Recipe(Section):
         corners = {0}
         for part in self.sources:
             at = 0
-            for piece in part.pieces():
+            for piece in part.weight:
                 at += piece.steps or 0
                 corners.add(at)
         return sorted(corners)

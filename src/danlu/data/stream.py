@@ -96,9 +96,9 @@ class Stream:
         return self.ramp.steps_for(count_rows(self.supply, self.packer, self.ramp, epochs))
 
     def shares(self) -> dict[str, float]:
-        """Return which share of the tokens handed out each source of a mixture had."""
+        """Return which share of the tokens handed out each source of a mixture had, as `share.NAME`."""
         total = max(1, sum(self._cursor.tokens))
-        return {name: tokens / total for name, tokens in zip(self.supply.names, self._cursor.tokens)}
+        return {f"share.{name}": n / total for name, n in zip(self.supply.names, self._cursor.tokens)}
 
     def __iter__(self) -> Stream:
         return self

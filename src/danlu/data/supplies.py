@@ -34,8 +34,6 @@ def open_supply(
         if len(paths) > 1:
             names = ", ".join(map(str, paths))
             raise UserError(f"data.train: {names}: a mixture's file stands alone", "name the files in it")
-        if mixture is not None and mixture.sources:
-            raise UserError(f"data.mixture: is set, and data.train={paths[0]} is one too", "one of them")
         mixture = recipe.read(paths[0])
     if mixture is None or not mixture.sources:
         return _one(paths, encoding, streamed, seed, shuffle)

@@ -10,6 +10,7 @@ from torch import nn
 
 from danlu.base.errors import UserError
 from danlu.base.log import say
+from danlu.data.formats import Reading
 from danlu.data.stream import Stream, open_stream
 from danlu.model import build as model_build
 from danlu.model import weights
@@ -30,6 +31,7 @@ def _stream(
     run: Run, kind: str, files: tuple[str, ...], epochs: int | None, shuffle: bool, **options: Any
 ) -> Stream:
     cfg = run.cfg
+    data = cfg.data
     return open_stream(
         list(files),
         kind,
@@ -43,6 +45,9 @@ def _stream(
         packing=cfg.packing,
         epochs=epochs,
         shuffle=shuffle,
+        reading=Reading(data.fields, data.encoding, data.text_by),
+        on_bad_row=data.on_bad_row,
+        workers=data.workers,
         **options,
     )
 
@@ -50,14 +55,27 @@ def _stream(
 def batches(run: Run, kind: str, **options: Any) -> Stream:
     """Return the stream of training batches; it also decides how many steps the run has."""
     cfg = run.cfg
-    if not cfg.data.train:
+    if not cfg.data.train and not cfg.data.mixture.sources:
         raise UserError("data.train: is not set", "data.train=FILE.jsonl")
+    if cfg.data.train and cfg.data.mixture.sources:
+        raise UserError("data: both train and mixture.sources are set", "one of them")
     if run.model_cfg.max_position_embeddings < cfg.seq_len:
         raise UserError(
             f"seq_len: {cfg.seq_len}, but positions end at {run.model_cfg.max_position_embeddings}",
             "a smaller seq_len, or model.max_position_embeddings=...",
         )
-    stream = _stream(run, kind, cfg.data.train, None if cfg.steps else cfg.epochs, True, **options)
+    stream = _stream(
+        run,
+        kind,
+        cfg.data.train,
+        None if cfg.steps else cfg.epochs,
+        True,
+        streamed=cfg.data.streamed,
+        mixture=cfg.data.mixture,
+        warmup=(cfg.batch_warmup.from_, cfg.batch_warmup.steps),
+        accept_changes=cfg.accept_changes,
+        **options,
+    )
     run.total_steps = cfg.steps or stream.total_steps or 0
     run.mean_context = stream.mean_context
     return stream

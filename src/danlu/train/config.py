@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from danlu.base.config import Section
+from danlu.data.recipe import Recipe, Words
 from danlu.parallel.mesh import Parallel
 from danlu.train.optim import Optim
-
-
-def _one_or_many(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part for part in value.split(",") if part)
-    return tuple(value) if isinstance(value, list) else value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
 
 
 class Data(Section):
     """Where the rows come from."""
 
     train: Words = ()
-    """Files to learn from: one path, a list, or paths with commas between."""
+    """What to learn from: one path, a list, or paths with commas between. A path is a file, a folder, a
+    pattern, a data set's name on a hub, what `danlu data prepare` made, or the .yaml of a mixture."""
     valid: Words = ()
     """Files to measure on every `eval_every` steps; never learned from."""
+    fields: dict[str, str] = {}
+    """Our keys and those of your rows that stand for them: data.fields.text=body reads `body` as `text`."""
+    encoding: Literal["auto", "utf-8", "gb18030"] = "auto"
+    """How text files are encoded; auto: told from the bytes."""
+    text_by: Literal["line", "paragraph", "file"] = "line"
+    """What one text of a .txt file is; paragraphs have blank lines between."""
+    on_bad_row: Literal["refuse", "skip"] = "refuse"
+    """What to do with a row that cannot be used: end with its file and line, or leave it out and count."""
+    streamed: bool = False
+    """Read and encode rows on the way instead of into the cache first: no waiting and no disk, but rows
+    are shuffled among some thousand neighbours only, and `steps` must be set."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that encode rows into the cache; 0: this one alone."""
+    mixture: Recipe = Recipe()
+
+
+class BatchWarmup(Section):
+    """Small steps first."""
+
+    from_: int = Field(default=0, ge=0, alias="from")
+    """Tokens of the first optimiser step; 0: one row."""
+    steps: int = Field(default=0, ge=0)
+    """Steps over which that grows to `batch_tokens`, in a straight line; 0: all have that many at once."""
 
 
 class TrainConfig(Section):
@@ -48,14 +64,16 @@ class TrainConfig(Section):
     data: Data = Data()
     seq_len: int = Field(default=512, ge=8)
     """Longest row in tokens; longer texts are cut into several rows, longer chats are shortened."""
-    packing: bool = True
-    """Fill rows with several samples, attention kept inside each; false: one sample a row."""
+    packing: bool | Literal["budget"] = True
+    """true: fill rows with several samples, attention kept inside each; false: one sample a row;
+    budget: one row a micro-batch, as wide as all its rows, so that the fewest places stay empty."""
     steps: int | None = Field(default=None, ge=1)
     """Optimiser steps; unset: as many as `epochs` need."""
     epochs: int = Field(default=1, ge=1)
     """How often every row is seen, when `steps` is unset."""
     batch_tokens: int = Field(default=16384, ge=8)
     """Tokens of one optimiser step over all devices; the result does not depend on how many there are."""
+    batch_warmup: BatchWarmup = BatchWarmup()
     micro_batch: int = Field(default=0, ge=0)
     """Rows a device takes at once; more is faster until memory ends. 0: as many as make 8,192 tokens."""
     seed: int = Field(default=42, ge=0)
@@ -108,5 +126,10 @@ class TrainConfig(Section):
             raise ValueError(
                 f"batch_tokens: {self.batch_tokens} cannot hold one row of {self.seq_len} tokens"
                 f"; try: batch_tokens={self.seq_len} or more, or a smaller seq_len"
+            )
+        if self.batch_warmup.from_ > self.batch_tokens:
+            raise ValueError(
+                f"batch_warmup.from: {self.batch_warmup.from_} is more than batch_tokens={self.batch_tokens}"
+                f"; try: batch_warmup.from={self.seq_len}"
             )
         return self

@@ -31,7 +31,7 @@ def fit(
     while run.step < run.total_steps and not run.should_stop():
         metrics = stepper.step(next(batches), loss_fn)  # forward, backward, clip, update
         run.step += 1
-        run.log(metrics)
+        run.log(metrics | batches.shares())
         last = run.step == run.total_steps
         due = last or run.due(run.cfg.eval_every)
         valid = measure(run, stepper, evaluate) if evaluate and due else None

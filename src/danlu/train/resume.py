@@ -21,7 +21,7 @@ from danlu.train.config import TrainConfig
 OPERATIONAL = {
     "resume", "accept_changes", "run_dir", "out", "name", "save_every", "keep", "eval_every",
     "trackers", "max_hours", "device", "micro_batch", "parallel", "compile", "recompute", "bad_step",
-    "spike", "spike_norm",
+    "spike", "spike_norm", "data.workers",
 }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def compare(old: dict[str, Any], new: TrainConfig, accept: bool) -> None:
     """Show which keys changed since the run was stopped; refuse those that change what is learned."""
     before, after = config.flat(old), config.flat(new.model_dump(mode="json", by_alias=True))
     changed = [key for key in sorted(before | after) if before.get(key) != after.get(key)]
-    serious = [key for key in changed if key.split(".")[0] not in OPERATIONAL]
+    serious = [key for key in changed if not {key, key.split(".")[0]} & OPERATIONAL]
     for key in changed:
         if key.split(".")[0] not in ("resume", "accept_changes"):
             say(f"changed since the stop: {key}: {before.get(key)!r} -> {after.get(key)!r}")
