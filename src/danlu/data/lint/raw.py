@@ -6,7 +6,7 @@ import base64
 import json
 
 from danlu.data.formats import Block
-from danlu.data.formats.json_list import Items
+from danlu.data.formats.json_items import Items
 from danlu.data.rows import Place
 
 
