@@ -1,0 +1,216 @@
+"""Rows that are read on the way: from any place, with bad ones told or skipped, and only what is needed."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from corpus import chats, texts
+from danlu.base.errors import UserError
+from danlu.data import streamed as streaming
+from danlu.data.encode import Options
+from danlu.data.encoded import encoded
+from danlu.data.formats import Reading
+from danlu.data.stream import Stream, open_stream
+from danlu.data.streamed import Encoding, Streamed
+from danlu.data.supply import Clock, Mapped
+from danlu.tokenizer.tokenizer import Tokenizer
+
+STARTER = Tokenizer.load("starter")
+KEYS = {"seq_len": 32, "rows_per_step": 4, "micro_batch": 2, "prefetch": 0}
+
+
+def supply(paths, kind="pretrain", seq_len=32, on_bad_row="refuse", reading=None, **keys):
+    encoding = Encoding(kind, STARTER, Options(seq_len, 3.0), reading or Reading(), on_bad_row)
+    return Streamed(paths, encoding, **{"seed": 0, **keys})
+
+
+def samples_of(steps):
+    """Return every sample with its record's number, counted."""
+    found = Counter()
+    for step in steps:
+        for batch in step:
+            for number in range(batch.num_samples):
+                found[tuple(batch.tokens_BT[batch.samples_BT == number].tolist())] += 1
+    return found
+
+
+def told(step):
+    return [
+        (batch.tokens_BT.tolist(), batch.labels_BT.tolist(), batch.rows)
+        + (() if batch.weights_BT is None else (batch.weights_BT.tolist(),))
+        for batch in step
+    ]
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "chat"])
+def test_streamed_is_what_mapped_is(kind, tmp_path, monkeypatch):
+    """Tokens, labels, weights, names of rows; unshuffled and a sample a row: in the order of the files."""
+    monkeypatch.setenv("DANLU_CACHE", str(tmp_path))
+    make = texts if kind == "pretrain" else functools.partial(chats, thinking=True)
+    paths = [make(tmp_path / "a.jsonl", 30, seed=1), make(tmp_path / "b.jsonl", 50, seed=2)]
+    mapped = Mapped(encoded(paths, kind, STARTER, Options(128, 3.0)), 0, shuffle=False)
+    assert mapped.weighted == (kind == "chat")
+    keys = {**KEYS, "seq_len": 128, "packing": False, "epochs": 2}
+    one, two = Stream(mapped, **keys), Stream(supply(paths, kind, seq_len=128, shuffle=False), **keys)
+    assert [told(step) for step in one] == [told(step) for step in two]
+
+
+def test_compressed_rows_go_on_where_they_stopped(tmp_path):
+    plain = texts(tmp_path / "a.jsonl", 400)
+    packed = tmp_path / "b.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+
+    def opened(path):
+        return Stream(supply([path], window=50), **KEYS, epochs=2)
+
+    whole = [told(step) for step in opened(plain)]
+    first = opened(packed)
+    before = [told(next(first)) for _ in range(len(whole) // 3)]
+    second = opened(packed)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert before + [told(step) for step in second] == whole
+
+
+def test_a_text_of_many_windows_is_cut_by_a_stop_and_loses_nothing(tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text(
+        json.dumps({"text": " ".join(map(str, range(5000)))}) + "\n" + json.dumps({"text": "end"})
+    )
+    made = supply([path], seq_len=16, window=7)
+    keys = {**KEYS, "seq_len": 16, "epochs": 1}
+    whole = [told(step) for step in Stream(made, **keys)]
+    for stop in range(0, len(whole), 97):
+        first = Stream(made, **keys)
+        for _ in range(stop):
+            next(first)
+        assert stop == 0 or first.state_dict()["cursor"]["position"]["cut"] > 0
+        second = Stream(made, **keys)
+        second.load_state_dict(first.state_dict())
+        assert told(next(second)) == whole[stop]
+
+
+def test_going_on_reads_a_window_and_not_what_was_before(tmp_path, monkeypatch):
+    path = texts(tmp_path / "a.jsonl", 3000)
+    made = supply([path], window=64)
+    windows = made.windows(made.start(), Clock())
+    position = [next(windows).after for _ in range(40)][-1]
+    monkeypatch.setattr(streaming, "TOGETHER", 32)
+    read = []
+    monkeypatch.setattr(made.source, "error", None)
+    found = made.source.found
+    monkeypatch.setattr(made.source, "found", lambda *at: (read.append(each) or each for each in found(*at)))
+    next(made.windows(position, Clock()))
+    assert 1 < len(read) <= 64 + 2 * 32  # rows; each gives a sample or more
+    assert read[0].place.offset == position["offset"] > 100_000
+
+
+def test_a_row_on_one_line_with_others_is_found_again(tmp_path):
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"text": f"row {number} " * 9} for number in range(60)]))
+    made = supply([path], window=7)
+    whole = [told(step) for step in Stream(made, **KEYS, epochs=1)]
+    first = Stream(made, **KEYS, epochs=1)
+    before = [told(next(first)) for _ in range(3)]
+    second = Stream(made, **KEYS, epochs=1)
+    second.load_state_dict(first.state_dict())
+    assert before + [told(step) for step in second] == whole
+    assert sum(samples_of(Stream(made, **KEYS, epochs=1)).values()) == sum(
+        samples_of(Stream(supply([path], shuffle=False), **KEYS, epochs=1)).values()
+    )
+
+
+def with_bad_rows(folder: Path) -> tuple[Path, Path]:
+    lines = texts(folder / "good.jsonl", 40).read_text().splitlines()
+    random.Random(0).shuffle(lines)
+    (folder / "good.jsonl").write_text("\n".join(lines) + "\n")
+    lines[7:7] = ["{broken"]
+    lines[20:20] = ['{"text": 7}', "[]"]
+    (folder / "bad.jsonl").write_text("\n".join(lines) + "\n")
+    return folder / "good.jsonl", folder / "bad.jsonl"
+
+
+def test_a_bad_row_is_refused_with_its_line_or_skipped_and_counted(tmp_path, capsys):
+    good, bad = with_bad_rows(tmp_path)
+    with pytest.raises(UserError, match=r"bad\.jsonl:8: not valid JSON") as error:
+        list(Stream(supply([bad]), **KEYS, epochs=1))
+    assert error.value.hint
+    left = Stream(supply([bad], on_bad_row="skip"), **KEYS, epochs=1)
+    assert samples_of(left) == samples_of(Stream(supply([good]), **KEYS, epochs=1))
+    assert "3 bad rows were skipped in epoch 1" in capsys.readouterr().err
+
+
+def test_nothing_but_bad_rows_is_said_instead_of_read_for_ever(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    path.write_text("{\n" * 10)
+    with pytest.raises(UserError, match="nothing to learn"):
+        next(Stream(supply([path], on_bad_row="skip"), **KEYS))
+
+
+def test_keys_may_be_renamed(tmp_path):
+    ours = texts(tmp_path / "ours.jsonl", 20)
+    theirs = tmp_path / "theirs.jsonl"
+    theirs.write_text(ours.read_text().replace('"text":', '"body":'))
+    renamed = supply([theirs], reading=Reading({"text": "body"}))
+    assert samples_of(Stream(renamed, **KEYS, epochs=1)) == samples_of(
+        Stream(supply([ours]), **KEYS, epochs=1)
+    )
+
+
+def test_neighbours_are_shuffled_anew_each_epoch(tmp_path):
+    made = supply([texts(tmp_path / "a.jsonl", 40)])
+    keys = {**KEYS, "rows_per_step": 10**3, "micro_batch": 10**3, "packing": False}
+    both = (
+        [told(step) for step in Stream(made, **keys, epochs=1)],
+        [told(step) for step in Stream(made, **keys, epochs=1)],
+    )
+    assert both[0] == both[1]
+    windows = made.windows(made.start(), Clock())
+    orders = [next(windows).numbers_S.tolist() for _ in range(2)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(len(orders[0])))
+    assert orders[0] != orders[1] != sorted(orders[1])
+
+
+@pytest.mark.parametrize("change", ["longer", "other tokenizer", "other length"])
+def test_a_state_of_other_files_is_refused(change, tmp_path):
+    path = texts(tmp_path / "a.jsonl", 40)
+    state = Stream(supply([path]), **KEYS).state_dict()
+    made = supply([path], seq_len=31 if change == "other length" else 32)
+    if change == "longer":
+        path.write_text(path.read_text() + '{"text": "more"}\n')
+        made = supply([path])
+    if change == "other tokenizer":
+        made.identity["data"] = supply([path], kind="chat").identity["data"]
+    with pytest.raises(UserError, match="stands in other data"):
+        Stream(made, **KEYS).load_state_dict(state)
+
+
+def test_accepted_changes_begin_the_data_afresh_at_the_same_step(tmp_path, capsys):
+    first = Stream(supply([texts(tmp_path / "a.jsonl", 40)]), **KEYS)
+    for _ in range(3):
+        next(first)
+    other = supply([texts(tmp_path / "b.jsonl", 40, seed=9)])
+    second = Stream(other, **KEYS, accept_changes=True)
+    second.load_state_dict(first.state_dict())
+    assert told(next(second)) == told(next(Stream(other, **KEYS)))
+    assert second.state_dict()["cursor"]["step"] == 4
+    assert "the data begins afresh" in capsys.readouterr().err
+
+
+def test_epochs_of_streamed_data_need_steps_to_be_said(tmp_path):
+    path = texts(tmp_path / "a.jsonl", 40)
+    keys = {"seq_len": 32, "batch_tokens": 128, "micro_batch": 1, "streamed": True}
+    with pytest.raises(UserError, match="steps: is not set") as error:
+        open_stream([path], "pretrain", STARTER, epochs=1, **keys)
+    assert "steps=N" in error.value.hint
+    endless = open_stream([path], "pretrain", STARTER, **keys)
+    for _ in range(50):
+        next(endless)
+    assert endless.epoch >= 1
+    endless.close()
