@@ -9,7 +9,6 @@ is in `bad`; the others are encoded all the same, so that whoever gets the part 
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -58,6 +57,8 @@ class Part:
     """The samples of some rows that follow each other."""
 
     file: int
+    first: Place | None
+    """Of the first row, usable or not; None if there is none."""
     after: Place
     """Where reading goes on."""
     tokens: np.ndarray
@@ -92,14 +93,31 @@ class BlockEncoder:
     def __call__(self, task: tuple[int, Block]) -> Part:
         """Return what a block of a file (by its number) holds."""
         file, block = task
+        return self.part(file, self.rows(task), block.after)
+
+    def rows(self, task: tuple[int, Block]) -> list[Found]:
+        """Return what the rows of a block of a file are."""
+        file, block = task
+        return list(told(block, file, self.kind, self.reading))
+
+    def part(self, file: int, rows: Sequence[Found], after: Place) -> Part:
+        """Return what these rows hold."""
         story = Story()
+        good = [found for found in rows if story.accepts(found)]
         samples: list[Sample] = []
-        rows = told(block, file, self.kind, self.reading)
-        while some := list(itertools.islice(rows, TOGETHER)):
-            good = [found for found in some if story.accepts(found)]
-            samples += self._samples(good, story)
+        for begin in range(0, len(good), TOGETHER):
+            samples += self._samples(good[begin : begin + TOGETHER], story)
         story.bad.sort()
-        return gathered(samples, ids_dtype(self.tokenizer), file, block.after, story)
+        first = rows[0].place if rows else None
+        return gathered(samples, ids_dtype(self.tokenizer), file, first, after, story)
+
+    def until(self, rows: Sequence[Found], room: int) -> int:
+        """Return how many rows it takes to fill so many tokens, looking at one after the other."""
+        for number, found in enumerate(rows, 1):
+            room -= len(self.part(0, [found], found.place).tokens)
+            if room <= 0:
+                return number
+        return len(rows)
 
     def _samples(self, rows: list[Found], story: Story) -> list[Sample]:
         """Return the samples of some rows; if one of them is refused, look which."""
@@ -117,7 +135,9 @@ class BlockEncoder:
         return made
 
 
-def gathered(samples: Sequence[Sample], dtype: type, file: int, after: Place, story: Story) -> Part:
+def gathered(
+    samples: Sequence[Sample], dtype: type, file: int, first: Place | None, after: Place, story: Story
+) -> Part:
     """Return samples end to end, and count them."""
     ids = [sample.ids for sample in samples]
     tokens: np.ndarray = np.concatenate(ids, dtype=dtype, casting="unsafe") if ids else np.zeros(0, dtype)
@@ -126,14 +146,13 @@ def gathered(samples: Sequence[Sample], dtype: type, file: int, after: Place, st
     starts = cuts[:, 0] + np.repeat(np.cumsum(sizes) - sizes, pieces)
     lengths = cuts[:, 1].astype(np.int32)
     rows = np.repeat(np.array([sample.row for sample in samples], np.int64), pieces)
-    part = Part(file, after, tokens, starts, lengths, rows, story=story)
+    part = Part(file, first, after, tokens, starts, lengths, rows, story=story)
     learned = places = int(cuts[:, 1].sum())
     if any(sample.weights is not None for sample in samples):
         weights = np.concatenate(
             [np.ones(len(s.ids), np.float32) if s.weights is None else s.weights for s in samples]
         )
-        table, codes = np.unique(weights, return_inverse=True)
-        part.table, part.codes = checked(table.tolist()), codes.astype(np.uint8)
+        part.table, part.codes = coded(weights)
         before = np.concatenate([[0], np.cumsum(weights != 0)])  # learned tokens before each place
         learned = int((before[starts + 1 + cuts[:, 1]] - before[starts + 1]).sum())
     story.tally.add(Tally(samples=len(cuts), tokens=places, learned=learned))
@@ -142,6 +161,18 @@ def gathered(samples: Sequence[Sample], dtype: type, file: int, after: Place, st
 
 def _counts(lists: Iterable[Any]) -> np.ndarray:
     return np.fromiter(map(len, lists), np.int64)
+
+
+def coded(weights: np.ndarray) -> tuple[list[float], np.ndarray]:
+    """Return the different weights as they come, and which of them each is.
+
+    >>> coded(np.array([1, 0, 1, 2.5]))
+    ([1.0, 0.0, 2.5], array([0, 1, 0, 2], dtype=uint8))
+    """
+    table, firsts, codes = np.unique(weights, return_index=True, return_inverse=True)
+    order = np.argsort(firsts)
+    checked(table.tolist())
+    return table[order].tolist(), np.argsort(order).astype(np.uint8)[codes]
 
 
 def checked(table: list[float]) -> list[float]:

@@ -55,9 +55,9 @@ def _refuse_other(out: Path, wanted: dict[str, Any]) -> None:
     Whether bad rows are refused may change on the way: shards that are whole are the same for both,
     or hold the bad rows that are then refused.
     """
-    if not out.exists() or not any(path.name != ".lock" for path in out.iterdir()):
+    if not out.exists() or not any(path.name[0] != "." for path in out.iterdir()):
         return
-    found = _read(out / MANIFEST) or _read(out / BEGUN)
+    found = _read(out / BEGUN) or _read(out / MANIFEST)
     if not found:
         raise UserError(f"{out}: holds other files", "name a folder that is new or empty")
     other = [key for key in wanted if key != "on_bad_row" and _plain(found.get(key)) != _plain(wanted[key])]
@@ -112,7 +112,7 @@ def opened(folders: Sequence[Path], encoder: BlockEncoder) -> tuple[list[Store],
     stores: list[Store] = []
     for folder in folders:
         try:
-            stores.append(Store(folder, base=sum(len(store.files) for store in stores)))
+            stores.append(Store(folder, file=sum(len(store.files) for store in stores)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Damaged(folder / MANIFEST, f"cannot be read: {error}") from None
         _refuse_unfit(stores[-1], encoder)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +43,7 @@ class Shard:
     starts: np.ndarray
     lengths: np.ndarray
     rows: np.ndarray
-    codes: np.ndarray | None = None
+    codes: np.ndarray | None = field(default_factory=lambda: None)  # so that a subclass may open it later
     table: tuple[float, ...] = (1.0,)
     """Weights that `codes` points into."""
     file: int = 0
@@ -103,14 +103,14 @@ class Samples:
         length_S = self.lengths_of(numbers).astype(np.int64)
         first_S = np.cumsum(length_S) - length_S
         tokens_N, labels_N = np.empty((2, length_S.sum()), np.int64)
-        weights_N = np.ones(len(tokens_N), np.float32)
+        weights_N = np.ones(len(tokens_N), np.float32) if self._coded else None
         rows_S = np.empty(len(numbers), np.int64)
         for shard, chosen, inner in self._by_shard(numbers):
             part = shard.take(inner)
             ends = np.cumsum(part.lengths_S)
             place_n = np.arange(ends[-1]) + np.repeat(first_S[chosen] - ends + part.lengths_S, part.lengths_S)
             tokens_N[place_n], labels_N[place_n], rows_S[chosen] = part.tokens_N, part.labels_N, part.rows_S
-            if part.weights_N is not None:
+            if weights_N is not None and part.weights_N is not None:
                 weights_N[place_n] = part.weights_N
         return Taken(tokens_N, labels_N, weights_N, length_S, rows_S)
 
@@ -121,6 +121,10 @@ class Samples:
             chosen = np.flatnonzero(shard_S == index)
             begin = self._ends[index - 1] if index else 0
             yield self.shards[index], chosen, numbers[chosen] - begin
+
+    @functools.cached_property
+    def _coded(self) -> bool:
+        return any(tuple(shard.table) != (1.0,) for shard in self.shards)
 
     @functools.cached_property
     def weighted(self) -> bool:

@@ -5,8 +5,8 @@
            bad.txt      the rows left out, by file and line; absent if there are none
            meta.json    sizes and checksums, weights, sums, what happened, which input it covers
 
-A shard is whole or absent. It covers the input from a place of a file to a place of a file and depends
-on nothing before, so any shard can be made again by itself.
+A shard is whole or absent. It covers the input from one row to another and depends on nothing
+before, so any shard can be made again by itself.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.data.encode import Tally
 from danlu.data.parts import Part, checked
-from danlu.data.rows import NUMBERS, START, Place, split_row
-from danlu.data.samples import Shard, Taken
+from danlu.data.rows import START, Place, split_row
+from danlu.data.samples import Shard
 
 ARRAYS = {"starts": np.int64, "lengths": np.int32, "rows": np.int64, "codes": np.uint8}
 EXAMPLES = 5  # bad rows that are told by name
@@ -61,7 +61,8 @@ class Meta:
     arrays: dict[str, tuple[str, int, str]] = field(default_factory=dict)
     """Each array's kind, its size, and its SHA-256."""
     begin: list[int] = field(default_factory=lambda: At().flat())
-    end: list[int] = field(default_factory=lambda: At().flat())
+    end: list[int] | None = None
+    """Where the next shard begins; None after the last."""
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Meta:
@@ -102,7 +103,6 @@ class ShardWriter:
         self.meta = Meta(begin=begin.flat())
         self._folder = folder
         self._names = names
-        self._end = begin
         kinds = {"tokens": dtype, **ARRAYS}
         self._files = {name: _File(folder / f"{name}.bin", kind) for name, kind in kinds.items()}
         self._table: dict[float, int] = {}
@@ -123,7 +123,6 @@ class ShardWriter:
         self.meta.shapes.update(part.story.shapes)
         self.meta.squares += int((part.lengths.astype(np.int64) ** 2).sum())
         self._bad(part)
-        self._end = At(part.file, part.after)
 
     def _codes(self, part: Part, base: int) -> None:
         """Append codes; they begin with the first part that has weights, all before weigh 1."""
@@ -155,16 +154,16 @@ class ShardWriter:
         self.meta.examples += [(bad.row, bad.problem) for bad in part.story.bad]
         del self.meta.examples[EXAMPLES:]
 
-    def close(self) -> tuple[Meta, At]:
-        """Finish the arrays and say what they are; return that, and where the next shard begins."""
+    def close(self, end: At | None) -> Meta:
+        """Finish the arrays and say what they are, and where the next shard begins."""
         self.meta.arrays = {name: file.close() for name, file in self._files.items()}
         if not self._table:
             (self._folder / "codes.bin").unlink()
             del self.meta.arrays["codes"]
         self.meta.table = list(self._table) or [1.0]
-        self.meta.end = self._end.flat()
+        self.meta.end = end and end.flat()
         paths.write_text(self._folder / "meta.json", json.dumps(self.meta.plain(), indent=1))
-        return self.meta, self._end
+        return self.meta
 
 
 class _File:
@@ -190,8 +189,8 @@ class _File:
 class Kept(Shard):
     """A shard on disk, its arrays mapped into memory on first use."""
 
-    def __init__(self, folder: Path, meta: Meta, base: int = 0) -> None:
-        self.folder, self.meta, self.base = folder, meta, base
+    def __init__(self, folder: Path, meta: Meta, file: int = 0) -> None:
+        self.folder, self.meta, self.file = folder, meta, file
         self.table = tuple(meta.table)
         self.places, self.squares = meta.tally.tokens, meta.squares
         if "codes" not in meta.arrays:
@@ -214,10 +213,6 @@ class Kept(Shard):
         )
         setattr(self, name, array)
         return array
-
-    def take(self, numbers: np.ndarray) -> Taken:
-        taken = super().take(numbers)
-        return taken._replace(rows_S=taken.rows_S + (self.base << NUMBERS)) if self.base else taken
 
     def verify(self) -> None:
         """Read every byte and compare the checksums."""

@@ -6,8 +6,9 @@
 
     rows --blocks--> processes --parts, in order--> shard after shard
 
-Blocks depend on nothing but themselves and parts are put together in the order of the input, so the
-shards are the same, byte for byte, for any number of processes. What is whole stays: made again after
+Blocks depend on nothing but themselves, parts are put together in the order of the input, and a shard ends
+with the row that fills it; so shards are the same, byte for byte, for any number of processes and however
+the input was cut into blocks. What is whole stays: made again after
 an interruption, a store goes on where its last whole shard ends; a shard that is missing or damaged is
 made anew by itself. Memory holds a few blocks for each process, whatever the size of the input.
 """
@@ -142,64 +143,93 @@ def _bad_rows(folder: Path, shards: Sequence[str]) -> None:
         paths.sync(folder / "bad.txt")
 
 
+END = (-1, At(), None)
+
+
 class _Filling:
     """The making of a store."""
 
     def __init__(self, folder: Path, task: Task, thoroughly: bool) -> None:
         self.folder, self.task, self.thoroughly = folder, task, thoroughly
         self.shards: list[Meta] = []
-        self.at = At()
-        """Where the input goes on after those shards."""
         self.made = 0
+        self.ended = False
+        """Whether the input was read to its end."""
         self.progress = Progress([file.path for file in task.source.files])
 
     def all(self) -> list[Meta]:
         """Return what is known of every shard, all of them whole."""
         self._keep()
         paths.need_space(self.folder, max(0, self.task.size - sum(meta.bytes for meta in self.shards)))
-        self.progress.start(self.at)
-        while self._make():
+        while (at := self._at()) is not None:
+            self.progress.start(at)
+            self._make(at)
             self._keep()
-        for left in self.folder.glob("[0-9]" * 5 + "*"):  # of a making with smaller shards
+        for left in self.folder.glob("[0-9]" * 5):  # of an input that was longer
             if int(left.name) >= len(self.shards):
                 shutil.rmtree(left)
         return self.shards
 
+    def _at(self) -> At | None:
+        """Return where the input goes on after the shards so far, or None if it does not."""
+        if not self.shards:
+            return None if self.ended else At()
+        end = self.shards[-1].end
+        return At.of(end) if end else None
+
     def _keep(self) -> None:
-        """Take the shards that are there and go on where the ones before end."""
+        """Take the shards that are there."""
         while (kept := self._next()) is not None:
             if kept.bad and self.task.on_bad_row == "refuse":
                 row, problem = kept.examples[0]
                 raise self._refused(row, problem, "mend the row, or remove it")
             self.shards.append(kept)
-            self.at = At.of(kept.end)
 
     def _next(self) -> Meta | None:
+        """Return the shard that comes next, if it is there and whole."""
+        if self.shards and self.shards[-1].end is None:
+            return None
         kept = read(self.folder / _name(len(self.shards)), self.thoroughly)
-        return kept.meta if kept and kept.meta.begin == self.at.flat() else None
+        fits = kept and (not self.shards or kept.meta.begin == self.shards[-1].end)
+        return kept.meta if kept and fits else None
 
-    def _make(self) -> bool:
-        """Make shards until one is met that is there, and return True; or until the input ends."""
+    def _make(self, at: At) -> None:
+        """Make shards until one is met that is there, or the input ends."""
         dtype = ids_dtype(self.task.encoder.tokenizer)
-        with contextlib.closing(self._parts()) as parts:
-            part = next(parts, None)
+        with contextlib.closing(self._parts(at)) as parts:
+            number, begin, part = next(parts, END)
             while part is not None:
                 with paths.whole_folder(self.folder / _name(len(self.shards))) as aside:
-                    writer = ShardWriter(aside, dtype, self.at, self.task.names)
-                    while part is not None and writer.tokens < self.task.shard_tokens:
+                    writer, this = ShardWriter(aside, dtype, begin, self.task.names), number
+                    while part is not None and number == this:
                         writer.add(self._accepted(part))
                         self.progress.add(part)
-                        part = next(parts, None)
-                    meta, self.at = writer.close()
+                        number, begin, part = next(parts, END)
+                    meta = writer.close(begin if part else None)
                 self.shards.append(meta)
                 self.made += 1
-                if part is not None and self._next():
-                    return True
-        return False
+                if self._next():
+                    return
+        self.ended = True
 
-    def _parts(self) -> Generator[Part, None, None]:
-        tasks = self.task.source.blocks(*self.at)
-        return in_order(self.task.encoder, tasks, self.task.processes())
+    def _parts(self, at: At) -> Generator[tuple[int, At, Part | None], None, None]:
+        """Yield parts that have rows, each with its shard, counted from 0, and where it begins."""
+        encoder, room, shard = self.task.encoder, self.task.shard_tokens, 0
+        with contextlib.closing(
+            in_order(encoder, self.task.source.blocks(*at), self.task.processes())
+        ) as done:
+            for task, part in done:
+                if len(part.tokens) >= room:
+                    rows, file = encoder.rows(task), part.file
+                    while len(part.tokens) >= room:
+                        number = encoder.until(rows, room)
+                        yield shard, At(file, rows[0].place), encoder.part(file, rows[:number], part.after)
+                        rows = rows[number:]
+                        part = encoder.part(file, rows, part.after)
+                        room, shard = self.task.shard_tokens, shard + 1
+                room -= len(part.tokens)
+                if part.first is not None:
+                    yield shard, At(part.file, part.first), part
 
     def _accepted(self, part: Part) -> Part:
         if part.story.bad and self.task.on_bad_row == "refuse":
@@ -214,8 +244,11 @@ class _Filling:
 class Store:
     """A whole store, opened."""
 
-    def __init__(self, folder: Path, base: int = 0) -> None:
-        """May raise OSError, ValueError, KeyError, TypeError or Damaged where it is not whole."""
+    def __init__(self, folder: Path, file: int = 0) -> None:
+        """Open it; `file` is added to the numbers of its files.
+
+        May raise OSError, ValueError, KeyError, TypeError or Damaged where it is not whole.
+        """
         self.manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if self.manifest["format"] != FORMAT:
             raise ValueError(f"format {self.manifest['format']}")
@@ -225,5 +258,5 @@ class Store:
         self.total = Meta()
         self.shards: list[Kept] = []
         for number, told in enumerate(self.manifest["shards"]):
-            self.shards.append(Kept(folder / _name(number), Meta.of(told), base))
+            self.shards.append(Kept(folder / _name(number), Meta.of(told), file))
             self.total.add(self.shards[-1].meta)

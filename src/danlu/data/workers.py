@@ -1,6 +1,6 @@
 """One piece of work done for many items by several processes, the results in order.
 
-    for result in in_order(work, items, processes=8): ...
+    for item, result in in_order(work, items, processes=8): ...
 
 A process is a fresh Python that is given `work` once and then one item after another through a pipe,
 and answers through another. So it knows nothing of the threads, locks and devices of the process that
@@ -35,10 +35,11 @@ ONE_CORE = dict.fromkeys(THREADS, "1") | {"TOKENIZERS_PARALLELISM": "false"}
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], processes: int
-) -> Generator[Result, None, None]:
-    """Yield work(item) for every item; with one process or none it is done here."""
+) -> Generator[tuple[Item, Result], None, None]:
+    """Yield every item with work(item); with one process or none it is done here."""
     if processes < 2:
-        yield from map(work, items)
+        for item in items:
+            yield item, work(item)
         return
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     threads = ThreadPoolExecutor(processes)
@@ -53,18 +54,23 @@ def in_order(
         finally:
             idle.put(worker)
 
-    coming: collections.deque[Future[Result]] = collections.deque()
+    coming: collections.deque[tuple[Item, Future[Result]]] = collections.deque()
     try:
         for item in items:
-            coming.append(threads.submit(done, item))
+            coming.append((item, threads.submit(done, item)))
             if len(coming) == 2 * processes:
-                yield coming.popleft().result()
+                yield _first(coming)
         while coming:
-            yield coming.popleft().result()
+            yield _first(coming)
     finally:
         for worker in workers:
             worker.stop()
         threads.shutdown(cancel_futures=True)
+
+
+def _first(coming: collections.deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
+    item, future = coming.popleft()
+    return item, future.result()
 
 
 class _Worker:
@@ -133,7 +139,7 @@ def serve() -> None:
             item = pickle.load(questions)
             pickle.dump(_answer(work, item), answers, pickle.HIGHEST_PROTOCOL)
             answers.flush()
-    except (EOFError, BrokenPipeError):
+    except (EOFError, BrokenPipeError, pickle.UnpicklingError):
         os._exit(0)  # whoever asked is done, or gone
 
 
