@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -15,6 +16,7 @@ from danlu.model import weights
 from danlu.model.build import build
 from danlu.model.config import resolve
 from danlu.tokenizer.tokenizer import STARTER, Tokenizer
+from danlu.tokenizer_texts import Texts
 
 LINES = ["炼丹炉里炼丹，丹炉旁炼丹。", "The alchemist's furnace burns: furnaces burn.", "春天来了，花开了。"]
 TINY = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -122,6 +124,20 @@ def test_rows_are_sampled_evenly(tmp_path):
     works("train", "--text", every, "--size", 263, "--sample-rows", 10, "--out", tmp_path / "1")
     works("train", "--text", odd, "--size", 263, "--out", tmp_path / "2")
     assert (tmp_path / "1/tokenizer.json").read_bytes() == (tmp_path / "2/tokenizer.json").read_bytes()
+
+
+def test_of_much_text_as_much_is_taken_as_is_enough(tmp_path, capsys):
+    texts = ["aaaa aaaa", "bbbb bbbb", "cccc cccc", "dddd dddd"]
+    file = rows(tmp_path / "every.jsonl", [{"text": text} for text in texts * 50])
+    packed = tmp_path / "packed.jsonl.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes()))
+    for path in (file, packed):
+        every = Texts((str(path),), (), (), "auto", "line", None)
+        assert every.enough(1800) is every
+        assert list(every.enough(900)) == [texts[1], texts[3]] * 50
+        chosen = dataclasses.replace(every, sample_rows=3)
+        assert chosen.enough(90) is chosen
+        capsys.readouterr()
 
 
 def test_another_tokenizer_is_replaced_only_by_force(tmp_path, capsys):

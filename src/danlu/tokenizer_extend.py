@@ -83,7 +83,7 @@ def _extended(
     from danlu.tokenizer import surgery
 
     if size is not None and texts:
-        return surgery.learn_tokens(old, texts, size)
+        return surgery.learn_tokens(old, texts.enough(), size)
     listed = _listed(tokens) if tokens else []
     extended = surgery.add_tokens(old, listed, special)
     if not extended.pieces:

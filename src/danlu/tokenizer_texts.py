@@ -6,6 +6,7 @@ ends, which a vocabulary should know. Reading is in order and holds one block of
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,12 @@ from danlu.base.log import say
 if TYPE_CHECKING:
     from danlu.data.sources import Source
 
+PLAIN = (".txt", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+"""Endings of files that hold no more characters than bytes."""
 SAY_EVERY = 10.0  # seconds
+ENOUGH = 25_000_000
+"""Characters to learn a vocabulary from. Each distinct word is kept with its letters and where it stands: of
+Chinese, whose words reach from sign to sign and hardly recur, that is up to 200 bytes a character."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Texts:
     encoding: str
     text_by: str
     sample_rows: int | None
+    rows: int = 0
+    """How many rows there are, where that is known."""
 
     def __post_init__(self) -> None:
         if self.more and not self.text:
@@ -47,9 +55,28 @@ class Texts:
         if self.sample_rows is None:
             yield from _told(_texts(self.source()))
             return
-        rows = sum(1 for _ in self.source().found())
+        rows = self.rows or sum(1 for _ in self.source().found())
         say(f"{rows:,} rows, {min(rows, self.sample_rows):,} of them are taken, evenly spread")
         yield from _told(_texts(self.source(), rows, self.sample_rows))
+
+    def enough(self, characters: int = ENOUGH) -> Texts:
+        """Return as many of the rows, evenly spread, as hold about so many characters; or all of them.
+
+        Whoever says how many rows to take is obeyed.
+        """
+        sizes = [file.path.stat().st_size for file in self.source().files if file.path.suffix in PLAIN]
+        if self.sample_rows is not None or (
+            len(sizes) == len(self.source().files) and sum(sizes) <= characters
+        ):
+            return self
+        found = rows = 0
+        for row, text in _texts(self.source()):
+            found, rows = found + len(text), row + 1
+        if found <= characters:
+            return self
+        taken = max(1, rows * characters // found)
+        say(f"{found / 1e6:,.1f} M characters are more than is needed; --sample-rows takes another number")
+        return dataclasses.replace(self, sample_rows=taken, rows=rows)
 
     def source(self) -> Source:
         """Return the rows of the files, whatever they are for."""

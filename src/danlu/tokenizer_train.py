@@ -31,8 +31,9 @@ def command(size: int, out: Path | None, special: tuple[str, ...], force: bool, 
 
     The ids 0, 1 and 2 are <|endoftext|> (padding, unknown), <|im_start|> (begin) and <|im_end|> (end);
     then come those of --special, the 256 bytes, and what the text taught. The same text gives the same
-    files. Texts are read one by one; what grows in memory is the number of distinct words, which
-    --sample-rows bounds. Without --text it is the starter tokenizer that is made again, byte for byte.
+    files. Of more than 25 million characters, rows evenly spread are taken that hold about so many, so
+    that memory stays bounded; --sample-rows takes another number. Without --text it is the starter
+    tokenizer that is made again, byte for byte.
 
     \b
     danlu tokenizer train --text corpus.jsonl chats.jsonl --size 6400 --out my-tokenizer
@@ -52,7 +53,7 @@ def command(size: int, out: Path | None, special: tuple[str, ...], force: bool, 
     check(size, special)
     paths.need_writable(out)
     _refuse_another(out, size, force)
-    made = train(texts or corpus.texts(), size, special, progress=sys.stderr.isatty())
+    made = train(texts.enough() if texts else corpus.texts(), size, special, progress=sys.stderr.isatty())
     if _holds(out) and not force and _load(out).fingerprint != made.fingerprint:
         raise _another(out)
     made.save(out)

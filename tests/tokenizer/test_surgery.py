@@ -65,15 +65,15 @@ def test_new_tokens_stand_exactly_for_the_old_ones_they_replace(name, sample):
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_own_text_becomes_shorter_and_every_new_token_is_used(name):
+def test_own_text_becomes_shorter_and_every_new_token_can_be_said(name):
     old, extended = LEARNED[name]
     new = extended.tokenizer
     assert new.size == old.size + MORE
     assert sum(map(len, new.encode_many(OWN))) < sum(map(len, old.encode_many(OWN)))
-    made = {number for ids in new.encode_many(OWN) for number in ids} | {
-        part for number in range(old.size, new.size) for part in new.encode(new.decode([number]))
-    }
-    assert made & set(range(old.size, new.size))
+    for number in range(old.size, new.size):
+        said = new.decode([number])
+        if "sentencepiece" not in name and "\ufffd" not in said:
+            assert new.encode(said) == [number], "a token that no text leads to"
     assert {new.control[text]["id"] for text in new.control} == {
         old.control[text]["id"] for text in old.control
     }
