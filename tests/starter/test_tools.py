@@ -223,7 +223,7 @@ def test_dialogues_are_chats_that_fit_and_whose_every_answer_is_learned(heldout,
     assert {name for name, _ in read} == {"sft messages"}
     chats = [(record.messages, record.tools) for _, record in read if isinstance(record, Dialogue)]
     for (messages, _), chat in zip(chats, encode_chats(tokenizer, chats)):
-        assert len(chat.ids) <= 640
+        assert len(chat.ids) <= 512
         assert len(chat.spans) == sum(message["role"] == "assistant" for message in messages)
 
 
