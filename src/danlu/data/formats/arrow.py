@@ -34,6 +34,7 @@ class Arrow:
                 except (OSError, pa.ArrowException) as error:
                     raise UserError(f"{self.path}: is no whole Arrow file: {words(error)}", AGAIN) from None
                 for batch in batches:
+                    batch.validate()  # offsets beyond the file would be followed
                     yield from parts(number, batch, place.number)
                     number += batch.num_rows
         except (OSError, pa.ArrowException) as error:

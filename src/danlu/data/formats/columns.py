@@ -8,7 +8,7 @@ from typing import Any
 
 from danlu.base.errors import UserError
 from danlu.data import formats
-from danlu.data.rows import Place, Row
+from danlu.data.rows import BadRow, Place, Row
 
 
 def arrow(module: str = "pyarrow") -> Any:
@@ -30,7 +30,7 @@ class Columns:
         self.batch = batch
 
     def rows(self) -> Iterator[Row]:
-        for number, value in enumerate(self.batch.to_pylist(), self.place.number):
+        for number, value in enumerate(_values(self.batch), self.place.number):
             yield Row(Place(number, number), value)
 
     def __reduce__(self) -> Any:
@@ -38,6 +38,17 @@ class Columns:
         with arrow("pyarrow.ipc").new_stream(sink, self.batch.schema) as stream:
             stream.write_batch(self.batch)
         return _columns, (self.place.number, sink.getvalue().to_pybytes())
+
+
+def _values(batch: Any) -> list[Any]:
+    """Return the rows of a batch; broken offsets or bytes cost the rows they are in."""
+    try:
+        batch.validate(full=True)
+        return list(batch.to_pylist())
+    except (arrow().ArrowException, UnicodeDecodeError) as error:
+        if batch.num_rows == 1:
+            return [BadRow("", f"cannot be read: {words(error)}", "fetch or write the file again")]
+    return [value for row in range(batch.num_rows) for value in _values(batch.slice(row, 1))]
 
 
 def _columns(number: int, data: bytes) -> Columns:

@@ -1,8 +1,8 @@
 """How the bytes of a file of text stand for characters: UTF-8 or GB18030, told from the bytes.
 
-What is UTF-8 throughout its first megabyte is UTF-8. Else the lines with other than ASCII are asked:
-if most of them are UTF-8 the others are wrong rows of a UTF-8 file; if not, and all of them are GB18030
-that reads as everyday Chinese, the file is GB18030, which is said. The last condition keeps files in a
+What is UTF-8 throughout its first megabyte is UTF-8. Else the characters beyond ASCII are asked: if most
+of them are UTF-8 the others are wrong bytes of a UTF-8 file; if not, and the whole is GB18030 that reads
+as everyday Chinese, the file is GB18030, which is said. The last condition keeps files in a
 western one-byte encoding from being read as nonsense. `reading.encoding` overrides all this.
 """
 
@@ -57,9 +57,10 @@ def told_encoding(head: bytes) -> str:
     """
     if _decodes(head, "utf-8"):
         return "utf-8"
-    lines = [line for line in head.split(b"\n")[: -1 if b"\n" in head else None] if not line.isascii()]
-    right = sum(_decodes(line, "utf-8") for line in lines)
-    if right * 2 > len(lines) or not _decodes(head, "gb18030"):
+    guess = head.decode("utf-8", "replace")
+    wrong = guess.count("\ufffd")
+    right = len(guess) - len(guess.encode("ascii", "ignore")) - wrong
+    if right > wrong or not _decodes(head, "gb18030"):
         return "utf-8"
     strange = [c for c in head.decode("gb18030", "ignore") if c > "\x7f"]
     everyday = len("".join(strange).encode("gb2312", "ignore")) // 2

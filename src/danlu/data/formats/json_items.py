@@ -109,7 +109,8 @@ class Scan:
     def _pass(self) -> Iterator[Items | Unreadable]:
         held: list[bytes] = []
         depth, passed = 1, 0
-        for offset, data, marks in looked(self.path, self._place, Structure(self.encoding, depth=1)):
+        parts = looked(self.path, self._place, Structure(self.encoding, depth=1))
+        for offset, data, marks in parts:
             depth = int(marks.depth[-1]) if len(marks.depth) else depth
             cuts, end = _cuts(marks)
             held.append(data)
@@ -129,7 +130,7 @@ class Scan:
                 yield self._broken("a brace or bracket is closed that was not opened")
                 return
             if end:
-                yield from self._rest(after)
+                yield from self._rest(after, (more for _, more, _ in parts))
                 return
             held = [after]
         yield from self._cut_off(b"".join(held), depth if not passed else 2)
@@ -207,11 +208,16 @@ class Scan:
         self._item, self._again = self._item + 1, bool(found)
         return Unreadable(begin, self._place, bad)
 
-    def _rest(self, data: bytes) -> Iterator[Unreadable]:
-        """Yield what stands after a list that should be alone."""
-        if self.listed.alone and data.strip():
+    def _rest(self, data: bytes, more: Iterator[bytes]) -> Iterator[Unreadable]:
+        """Yield what stands after the list and may not: anything, or in an object what does not follow a value."""
+        while not data.strip() and (part := next(more, b"")):
+            data += part
+        if data.strip() and (self.listed.alone or data.lstrip()[:1] not in b",}"):
             place = self._first(data)
-            yield Unreadable(place, place, BadRow("", "there is more after the list", "one list a file"))
+            bad = BadRow(
+                "", "there is more after the list", "is the list closed too early? nothing after it is read"
+            )
+            yield Unreadable(place, place, bad)
 
 
 def _cuts(marks: Any) -> tuple[np.ndarray, bool]:
