@@ -209,7 +209,7 @@ class Scan:
         return Unreadable(begin, self._place, bad)
 
     def _rest(self, data: bytes, more: Iterator[bytes]) -> Iterator[Unreadable]:
-        """Yield what stands after the list and may not: anything, or in an object what does not follow a value."""
+        """Yield what stands after the list and may not: anything, or in an object what follows no value."""
         while not data.strip() and (part := next(more, b"")):
             data += part
         if data.strip() and (self.listed.alone or data.lstrip()[:1] not in b",}"):
