@@ -50,8 +50,10 @@ def token_nll(model: nn.Module, batch: Batch) -> Tensor:
 def _forward(model: nn.Module, batch: Batch, weights_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
     output = model(batch.tokens_BT, batch.positions_BT, batch.samples_BT, batch.layout())
     decoder = unwrap(model)
+    hidden_NC, head_VC = decoder.scored(output.hidden.flatten(0, 1))
     nll_N = ops.cross_entropy(
-        *decoder.scored(output.hidden.flatten(0, 1)),
+        hidden_NC,
+        head_VC,
         batch.labels_BT.flatten(),
         None if weights_BT is None else weights_BT.flatten(),
         softcap=decoder.cfg.logit_softcap,
