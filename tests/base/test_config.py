@@ -90,3 +90,56 @@ def test_every_key_has_a_line_of_help():
 @pytest.mark.parametrize("text", ["1e-5", "1E5", "-2e3", "1.5e-4", ".5", "3"])
 def test_numbers_are_read_as_people_write_them(text):
     assert config.override({}, [f"optim.lr={text}"])["optim"]["lr"] == float(text)
+
+
+class Item(Section):
+    name: str
+    """What it is called."""
+    weight: float = 1.0
+    """How much of it."""
+
+
+class Nested(Section):
+    items: tuple[Item, ...] = ()
+    """Several of them."""
+    names: dict[str, str] = {}
+    """Ours: theirs."""
+    streamed: bool = False
+    """A name that begins like that of a type."""
+    packing: bool | Literal["tight"] = True
+    """On, off, or more."""
+
+
+def test_keys_of_free_names_and_lists_of_sections_are_read_from_file_and_words(tmp_path):
+    (tmp_path / "run.yaml").write_text("items: [{name: a, weight: 2}, {name: b}]\nnames: {text: body}\n")
+    cfg = config.load(Nested, tmp_path / "run.yaml", ["names.label=kind"])
+    assert cfg.names == {"text": "body", "label": "kind"}
+    assert cfg.items == (Item(name="a", weight=2.0), Item(name="b"))
+    (tmp_path / "again.yaml").write_text(config.dump(cfg))
+    assert config.load(Nested, tmp_path / "again.yaml") == cfg
+
+
+@pytest.mark.parametrize(
+    ("word", "problem", "hint"),
+    [
+        ("streamed=7", "streamed: input should be a valid boolean (found 7)", "streamed=VALUE"),
+        ("streams=7", "streams: unknown key", "did you mean 'streamed'?"),
+        ("packing=loose", "packing: input should be 'tight' (found 'loose')", "true, false or 'tight'"),
+        ("items=[{name: a, wait: 1}]", "items.0.wait: unknown key", "did you mean 'weight'?"),
+        ("items=[{weight: 1}]", "items.0.name: is required", "items.0.name=VALUE"),
+        ("items=[{name: a, weight: x}]", "items.0.weight: input should be a valid number", "items.0.weight"),
+        ("names.text=7", "names.text: input should be a valid string (found 7)", "names.text=VALUE"),
+    ],
+)
+def test_mistakes_inside_lists_and_free_names_are_named(word, problem, hint):
+    with pytest.raises(UserError) as error:
+        config.load(Nested, None, [word])
+    assert problem in error.value.problem
+    assert hint in error.value.hint
+
+
+def test_types_of_lists_and_free_names_are_shown_as_people_write_them():
+    shown = {key.key: key.type for key in config.fields(Nested)}
+    assert shown["items"] == "list of {name, weight}"
+    assert shown["names"] == "{str: str}"
+    assert shown["packing"] == "bool or tight"

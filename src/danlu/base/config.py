@@ -156,7 +156,10 @@ def check(kind: type[S], data: dict[str, Any], source: str, words: Sequence[str]
     try:
         return kind.model_validate(_numbers(kind, data))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first, *others = error.errors(include_url=False)
+        if first["type"] == "bool_type" and others and others[0]["type"] == "literal_error":
+            first = others[0]  # both alternatives failed; the one with words says more
+            first["ctx"] = {"expected": f"true, false or {first['ctx']['expected']}"}
         raise _explain(kind, first, source, words) from None
 
 
@@ -174,6 +177,8 @@ def _explain(kind: type[Section], error: Any, source: str, words: Sequence[str])
         prefix, _, _ = key.rpartition(".")
         known = [field.key for field in fields(kind)]
         beside = [name for name in known if name.rpartition(".")[0] == prefix]
+        if any(part.isdecimal() for part in loc):  # in an item of a list
+            return UserError(f"{source}: {key}: unknown key", nearest(loc[-1], _item_keys(kind, loc[:-1])))
         hint = nearest(key, known)
         return UserError(
             f"{source}: {key}: unknown key", hint if hint.startswith("did") else nearest(key, beside or known)
@@ -190,6 +195,16 @@ def _explain(kind: type[Section], error: Any, source: str, words: Sequence[str])
     where = f"{source}: {key}: " if key else f"{source}: "
     problem, _, advice = message.partition("; try: ")
     return UserError(f"{where}{problem[0].lower() + problem[1:]}{shown}", advice or hint)
+
+
+def _item_keys(kind: type[BaseModel], loc: Sequence[str]) -> list[str]:
+    """Return the keys of the section at a place that leads through lists."""
+    for part in loc:
+        field = kind.model_fields.get(part)
+        if field is not None:
+            parts = [inner for each in _kinds(field.annotation) for inner in (each, *typing.get_args(each))]
+            kind = _section(parts) or kind
+    return [field.alias or name for name, field in kind.model_fields.items()]
 
 
 def _numbers(kind: type[BaseModel], data: Any) -> Any:
