@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from danlu.starter.world import LANGUAGES, World
 
 SPACE = {"zh": "", "en": " "}
 QUESTION = {"zh": "问：{}\n答：{}", "en": "Question: {}\nAnswer: {}"}
+WORDS = 40  # of a kind in sentences of all kinds
 # In this order a later section's field wins: `after` is a day's, `season` a season's.
 IN_STORIES = "country colour animal month season day tool job word object".split()
 
@@ -85,7 +87,11 @@ def _joined(world: World, told: list[str]) -> str:
 
 @functools.cache
 def _grammar(language: str) -> Grammar:
-    return Grammar(LANGUAGES[language], 0)
+    """Return the grammar with few words and no endings put to them, so that each comes often."""
+    grammar = Grammar(LANGUAGES[language], 0)
+    grammar.words = {kind: known[:WORDS] for kind, known in grammar.words.items()}
+    grammar.sentences = [sentence for sentence in grammar.sentences if not re.search(r"}[a-z]", sentence)]
+    return grammar
 
 
 KINDS: list[Callable[[World, random.Random, bool], str]] = [
