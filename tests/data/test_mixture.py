@@ -8,17 +8,27 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpus import texts
 from danlu.base.errors import UserError
 from danlu.data import recipe
+from danlu.data.encode import Options
+from danlu.data.formats import Reading
 from danlu.data.mixture import Mixture
+from danlu.data.parts import BlockEncoder
+from danlu.data.prepared import prepare
 from danlu.data.recipe import Part, Piece, Recipe
-from danlu.data.stream import Stream
+from danlu.data.sources import Source
+from danlu.data.store import Task
+from danlu.data.stream import Stream, open_stream
 from danlu.data.supply import Clock, Mapped
+from danlu.tokenizer.tokenizer import Tokenizer
 from made_samples import encoded
 
+STARTER = Tokenizer.load("starter")
 CHANCE = np.random.default_rng(0)
 
 
@@ -225,3 +235,34 @@ def test_what_is_wrong_with_a_mixture_is_said_in_two_lines(tmp_path, text, probl
 def test_a_mixture_that_is_not_there_is_said():
     with pytest.raises(UserError, match="no such file"):
         recipe.read("nowhere.yaml")
+
+
+def test_sources_may_be_encoded_prepared_or_streamed(tmp_path, monkeypatch):
+    """Each sample comes as often as any of its source's, and is named by its file and line."""
+    monkeypatch.setenv("DANLU_CACHE", str(tmp_path / "cache"))
+    files = [texts(tmp_path / f"{name}.jsonl", 40, seed=seed) for seed, name in enumerate("abcd")]
+    encoder = BlockEncoder("pretrain", STARTER, Options(32), Reading())
+    prepare(tmp_path / "prepared", Task(Source(files[1:3], "pretrain"), encoder))
+    parts = (
+        Part(name="encoded", paths=(str(files[0]),), weight=2),
+        Part(name="prepared", paths=(str(tmp_path / "prepared"),)),
+        Part(name="streamed", paths=(str(files[3]),), streamed=True),
+    )
+
+    def opened():
+        keys = {"seq_len": 32, "batch_tokens": 1024, "micro_batch": 8, "prefetch": 2}
+        return open_stream([], "pretrain", STARTER, mixture=Recipe(sources=parts, stop="all"), **keys)
+
+    first, named = opened(), Counter()
+    while first.epoch < 1:
+        for batch in next(first):
+            named.update(first.where(row) for row in batch.rows)
+    lines = {f"{file}:{line + 1}" for file in files for line in range(40)}
+    assert named.keys() == lines
+    second = opened()
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    for _ in range(30):
+        one, two = next(first), next(second)
+        assert all(torch.equal(a.tokens_BT, b.tokens_BT) and a.rows == b.rows for a, b in zip(one, two))
+    first.close()
+    second.close()
