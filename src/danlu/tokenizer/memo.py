@@ -1,14 +1,12 @@
 """Encode many texts fast: what was encoded before is remembered, piece by piece.
 
 Natural text says the same words over and over, and a byte-level tokenizer cuts and merges each of them
-anew. Here a text is cut first, wherever a letter or digit is followed by a sign or a space,
+anew. Here a text is cut first where no token can reach across (seams.py),
 
-    The price, he said,丹炉  ->  The | price | , he | said |,丹炉
+    The price, 12元,丹炉  ->  The | price |, 12 | 元 |,丹炉
 
-and each piece that is not known yet is encoded, once. This is exact because for the tokenizers of `PATTERNS`
-no token can reach across such a cut: no part of their pattern goes on behind a letter or digit with a
-sign, none looks back, and merging never leaves what the pattern cut. Only letters, digits and signs that
-no Unicode version disagrees about are cut between. All other tokenizers encode whole texts.
+and each piece that is not known yet is encoded, once. This is exact, and done for the tokenizers whose
+pattern the reasoning was made for, those of `PATTERNS`; all others encode whole texts.
 
 What is remembered is bounded (`ROOM`) and then forgotten at once, so memory stays flat.
 """
@@ -16,22 +14,19 @@ What is remembered is bounded (`ROOM`) and then forgotten at once, so memory sta
 from __future__ import annotations
 
 import itertools
-import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from danlu.tokenizer.seams import Seams
 from danlu.tokenizer.tokenizer import Tokenizer
 
 ROOM = 1 << 22  # characters of pieces that are remembered: with their ids, about 100 MB of them
 SHORT = 64  # characters; a longer piece hardly comes again
-_ASCII = "".join(chr(code) for code in range(128) if not chr(code).isalnum())
-SIGNS = re.escape(_ASCII + "，。！？、；：“”（）《》…")
-CUT = re.compile(rf"(?<=[0-9A-Za-z\u4e00-\u9fa5])(?=[{SIGNS}])")
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_SIGNS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-PATTERNS = {_WORDS + digits + _SIGNS for digits in (r"\p{N}", r"\p{N}{1,3}")}
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+PATTERNS = {_WORDS + digits + _REST for digits in (r"\p{N}", r"\p{N}{1,3}")}
 """How Qwen, Llama 3 and we cut text, which is what the reasoning above was made for; GPT-2's is built in."""
 
 
@@ -41,7 +36,9 @@ class Memo:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._letter = "H" if tokenizer.size <= 1 << 16 else "i"
-        self._safe = can_be_cut(tokenizer.layout)
+        layout = tokenizer.layout
+        self._safe = can_be_cut(layout)
+        self._seams = Seams(_tokens(layout) if self._safe else ())
         self._known: dict[str, bytes] = {}
         self._room = ROOM
 
@@ -49,11 +46,10 @@ class Memo:
         """Return the ids of each text, as bytes: 16 bits each, or 32 if the vocabulary is larger."""
         if not self._safe:
             return self._encoded(texts)
-        cut = [CUT.split(text) for text in texts]
+        cut = self._seams.cut(texts)
         known = self._known
-        new = [piece for piece in dict.fromkeys(itertools.chain.from_iterable(cut)) if piece not in known]
-        told = dict(zip(new, self._encoded(new)))
-        known.update(told)
+        new = list(set(itertools.chain.from_iterable(cut)).difference(known))
+        known.update(zip(new, self._encoded(new)))
         out = [b"".join(map(known.__getitem__, pieces)) for pieces in cut]
         self._forget(new)
         return out
@@ -73,16 +69,40 @@ class Memo:
             self._room = ROOM
 
 
+def spelled() -> dict[str, int]:
+    """Return the byte that each letter of the byte-level alphabet stands for."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in set(shown)]
+    return {chr(byte): byte for byte in shown} | {chr(256 + at): byte for at, byte in enumerate(hidden)}
+
+
+def _tokens(layout: dict[str, Any]) -> Iterator[bytes]:
+    """Yield the bytes of all that text is put together from; nothing if words may be taken whole."""
+    if layout["model"].get("ignore_merges"):
+        return
+    letters = spelled()
+    for token in layout["model"]["vocab"]:
+        if all(letter in letters for letter in token):  # others are added as they stand, not merged
+            yield bytes(letters[letter] for letter in token)
+    for added in _joined(layout):
+        yield added["content"].encode()
+
+
+def _joined(layout: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the tokens that are found in text before anything is cut."""
+    return [token for token in layout["added_tokens"] if not token["special"]]
+
+
 def can_be_cut(layout: dict[str, Any]) -> bool:
-    """Whether no token of this tokenizer.json can reach across a `CUT`."""
+    """Whether no token of this tokenizer.json can reach across a seam."""
     model = layout["model"]
-    joined = [token for token in layout["added_tokens"] if not token["special"]]
+    joined = _joined(layout)
     return (
         model.get("type") == "BPE"
         and not any(model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
         and (layout.get("normalizer") or {"type": "NFC"})["type"] == "NFC"
         and _known_pattern(layout.get("pre_tokenizer") or {})
-        and not any(CUT.search(token["content"]) for token in joined)
+        and not any(len(pieces) > 1 for pieces in Seams().cut([token["content"] for token in joined]))
         and not any(token[key] for token in joined for key in ("single_word", "lstrip", "rstrip"))
     )
 
