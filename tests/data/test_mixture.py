@@ -118,6 +118,35 @@ def test_the_ratio_follows_its_schedule_step_by_step(kind, packing):
     assert b / a == pytest.approx(4.5, rel=0.05)
 
 
+def test_the_ratio_follows_its_schedule_within_a_window_too():
+    """One window is 160 steps long; its samples are told in the order they were drawn."""
+    rising = (Piece(schedule_type="linear", weight=0.0, to=3.0, steps=160),)
+    mix = mixture([1.0, rising], [[20] * 5000, [20] * 5000], 4096)
+    window = next(mix.windows(mix.start(), Clock()))
+    ratio = np.linspace(0, 3, 4096)
+    for part, due in zip(np.split(window.source_S, 8), np.split(ratio / (1 + ratio), 8)):
+        assert part.mean() == pytest.approx(due.mean(), abs=0.02)
+
+
+def test_steps_are_counted_as_they_will_be_where_weights_follow_them():
+    """Long samples come more and more, so a clock that is off would count other rows."""
+    rising = (Piece(schedule_type="linear", weight=0.1, to=9.0, steps=100),)
+    mix = mixture([1.0, rising], [[1] * 2000, [60] * 2000], 50, 64, 7)
+    made = Stream(mix, seq_len=64, rows_per_step=7, micro_batch=7, epochs=1, prefetch=0)
+    assert made.total_steps == len(list(made))
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_an_epoch_ends_with_the_very_sample_that_ends_its_source(constant):
+    """Draws alternate, so the second source ends with draw 64; weights are looked up every 64."""
+    weight = 1.0 if constant else (Piece(schedule_type="linear", weight=1.0, to=1.0, steps=5),)
+    mix = mixture([weight, weight], [[5] * 100, [5] * 32], 4096, stop="first")
+    windows = mix.windows(mix.start(), Clock())
+    first, second = next(windows), next(windows)
+    assert (len(first.numbers_S), mix.epoch(first.position), mix.epoch(first.after)) == (64, 0, 1)
+    assert (len(second.numbers_S), mix.epoch(second.after)) == (64, 2)
+
+
 def test_shares_so_far_are_those_of_the_tokens_handed_out():
     stream = Stream(
         mixture([1, 3], [uneven(900), uneven(900)], level="token"),
