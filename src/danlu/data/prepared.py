@@ -35,6 +35,15 @@ WORDS = {
 def prepare(out: Path, task: Task) -> Store:
     """Make a store, or go on with it; one that is whole is verified, and mended where it is damaged."""
     paths.need_writable(out)
+    try:
+        return _prepare(out, task)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or out}: {error.strerror}", "mend that; then the same command again goes on"
+        ) from None
+
+
+def _prepare(out: Path, task: Task) -> Store:
     described = task.described()
     wanted = described | {"shard_tokens": task.shard_tokens}
     _refuse_other(out, wanted)

@@ -38,7 +38,7 @@ from danlu.data.workers import cores, in_order
 
 FORMAT = 1
 SHARD_TOKENS = 1 << 27
-SMALL = 8 << 20  # bytes of input that are encoded sooner than processes begin
+SMALL = 2 << 20  # bytes of input that are encoded sooner than processes begin
 ON_BAD_ROW = ("refuse", "skip")
 
 
