@@ -15,7 +15,8 @@ from typing import Any
 
 from danlu.base.config import check
 from danlu.base.errors import UserError, nearest
-from danlu.model.families.family import Family, Reason
+from danlu.model.families.family import Family
+from danlu.model.families.rules import Reason
 from danlu.model.shape import ModelConfig
 
 __all__ = ["FAMILIES", "Family", "choose", "from_hf", "get", "to_hf"]

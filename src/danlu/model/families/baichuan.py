@@ -15,7 +15,7 @@ from torch import Tensor
 
 from danlu.model.families import llama
 from danlu.model.families.family import Family, Fused, Part
-from danlu.model.families.layernorm import attention_part
+from danlu.model.families.packed import attention_part
 from danlu.model.shape import ModelConfig
 
 SECOND = 125696
@@ -49,7 +49,7 @@ FAMILY = Family(
     "baichuan",
     "BaichuanForCausalLM",
     False,
-    llama.why_not,
+    llama.FAMILY.why_not,
     llama.to_hf,
     from_hf,
     fused=fused,

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.families.family import Family, Reason, has_free_heads
-from danlu.model.families.layernorm import ONE_KEY, biased, by_heads, unlike
+from danlu.model.families.family import Family
+from danlu.model.families.packed import by_heads
+from danlu.model.families.rules import GPT, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = unlike(cfg, "gelu_tanh", "no", "alibi", "embedding norm") + biased(cfg)
-    if not cfg.embedding_norm:
-        reasons.append(Reason("normalises embeddings", "model.embedding_norm=true"))
-    if cfg.num_key_value_heads != cfg.num_attention_heads:
-        reasons.append(ONE_KEY)
-    if cfg.intermediate_size != 4 * cfg.hidden_size:
-        reasons.append(
-            Reason("has an MLP four times as wide", f"model.intermediate_size={4 * cfg.hidden_size}")
-        )
-    if has_free_heads(cfg):
-        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -67,7 +53,16 @@ FAMILY = Family(
     "bloom",
     "BloomForCausalLM",
     False,
-    why_not,
+    asks(
+        "has slopes for positions",
+        "normalises embeddings",
+        "has gelu_tanh, not {cfg.activation}",
+        "has biases everywhere but on scores",
+        "has a key head for each query head",
+        "has an MLP four times as wide",
+        *GPT,
+        knows=("has rotary positions", "does not normalise embeddings"),
+    ),
     to_hf,
     from_hf,
     renames=(

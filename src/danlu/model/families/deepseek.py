@@ -30,7 +30,7 @@ FAMILY = Family(
     "deepseek",
     "DeepseekForCausalLM",
     True,
-    qwen2_moe.why_not,
+    qwen2_moe.FAMILY.why_not,
     qwen2_moe.to_hf,
     from_hf,
     renames=((".shared_expert.", ".shared_experts."),),

@@ -5,17 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from danlu.model.families import deepseek_v3
-from danlu.model.families.family import Family, Reason
+from danlu.model.families.family import Family
+from danlu.model.families.rules import asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    assert cfg.moe
-    reasons = deepseek_v3.unlike_deepseek(cfg)
-    if cfg.moe.router != "softmax" or cfg.moe.norm_topk_prob:
-        remedy = "model.moe.router=softmax model.moe.norm_topk_prob=false"
-        reasons.append(Reason("routes by softmax as it is", remedy))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -36,7 +28,12 @@ FAMILY = Family(
     "deepseek_v2",
     "DeepseekV2ForCausalLM",
     True,
-    why_not,
+    asks(
+        "routes by softmax",
+        "leaves the shares of the chosen as they are",
+        *deepseek_v3.RULES,
+        knows=deepseek_v3.KNOWS,
+    ),
     to_hf,
     from_hf,
     renames=((".shared_expert.", ".shared_experts."),),

@@ -9,36 +9,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from danlu.model.families.family import Family, Fused, Part, Reason, shape_from_hf, shape_to_hf, unlike_llama
+from danlu.model.families.family import Family, Fused, Part, shape_from_hf, shape_to_hf
+from danlu.model.families.rules import LLAMA, asks
 from danlu.model.shape import ModelConfig
 
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    assert cfg.moe
-    reasons = unlike_deepseek(cfg)
-    if cfg.moe.router != "sigmoid":
-        reasons.append(Reason("routes by sigmoid", "model.moe.router=sigmoid"))
-    return reasons
-
-
-def unlike_deepseek(cfg: ModelConfig) -> list[Reason]:
-    """Return what keeps a decoder from the families of this kind."""
-    moe = cfg.moe
-    assert moe
-    reasons = unlike_llama(cfg, "latent", "groups")
-    if cfg.latent is None:
-        reasons.append(Reason("tells keys and values from a narrow vector", "a model.latent section"))
-    if cfg.qk_norm or cfg.qkv_bias or cfg.output_bias or cfg.mlp_bias:
-        remedy = "model.qk_norm=false model.qkv_bias=false model.output_bias=false model.mlp_bias=false"
-        reasons.append(Reason("has neither head norms nor biases", remedy))
-    if not moe.num_shared_experts or moe.shared_gated:
-        remedy = "model.moe.num_shared_experts=1 model.moe.shared_gated=false"
-        reasons.append(Reason("has shared experts without a gate", remedy))
-    if moe.shared_width != moe.num_shared_experts * moe.moe_intermediate_size:
-        reasons.append(
-            Reason("has shared experts as wide as the routed", "model.moe.shared_intermediate_size=0")
-        )
-    return reasons
+RULES = (
+    "tells keys and values from a narrow vector",
+    "has no head norms",
+    "has no biases",
+    "has shared experts without a gate",
+    "has shared experts as wide as the routed",
+    *LLAMA,
+)
+KNOWS = ("has keys and values of their own", "has experts in one group")
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -128,7 +111,7 @@ FAMILY = Family(
     "deepseek_v3",
     "DeepseekV3ForCausalLM",
     True,
-    why_not,
+    asks("routes by sigmoid", *RULES, knows=KNOWS),
     to_hf,
     from_hf,
     renames=((".shared_expert.", ".shared_experts."),),

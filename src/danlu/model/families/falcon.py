@@ -13,28 +13,12 @@ from typing import Any
 from danlu.model.families.family import (
     Family,
     Part,
-    Reason,
-    has_free_heads,
     shape_from_hf,
     shape_to_hf,
 )
-from danlu.model.families.layernorm import by_groups, unlike
+from danlu.model.families.packed import by_groups
+from danlu.model.families.rules import GPT, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    arranged = cfg.parallel if cfg.parallel != "no" else "two norms"
-    reasons = unlike(cfg, cfg.activation, arranged, "rotary")
-    if not cfg.qkv_bias == cfg.output_bias == cfg.mlp_bias:
-        remedy = "model.qkv_bias=false model.output_bias=false model.mlp_bias=false"
-        reasons.append(Reason("has biases everywhere or nowhere", remedy))
-    if cfg.parallel == "one norm" and cfg.num_key_value_heads not in (1, cfg.num_attention_heads):
-        reasons.append(Reason("has groups of heads behind two norms only", "model.parallel='two norms'"))
-    if cfg.partial_rotary_factor != 1.0:
-        reasons.append(Reason("rotates whole heads", "model.partial_rotary_factor=1.0"))
-    if has_free_heads(cfg):
-        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -97,7 +81,14 @@ FAMILY = Family(
     "falcon",
     "FalconForCausalLM",
     False,
-    why_not,
+    asks(
+        "has the MLP beside attention",
+        "has groups of heads behind two norms only",
+        "has biases everywhere or nowhere",
+        "rotates whole heads",
+        *GPT,
+        knows=("has the MLP after attention",),
+    ),
     to_hf,
     from_hf,
     renames=(

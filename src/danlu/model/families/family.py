@@ -8,17 +8,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from danlu.model.families.rules import Reason
 from danlu.model.shape import ModelConfig, RopeScaling
 
 ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "relu": "relu"}
 FROM_HF = {name: ours for ours, name in ACTIVATIONS.items()} | {"swish": "silu", "gelu_new": "gelu_tanh"}
-
-
-class Reason(NamedTuple):
-    """Why a family cannot be what a configuration asks for, and what would mend it."""
-
-    problem: str
-    remedy: str
 
 
 class Fused(NamedTuple):
@@ -218,84 +212,6 @@ def moe_to_hf(cfg: ModelConfig) -> dict[str, Any]:
     }
 
 
-# Reasons
-
-
-def unlike_llama(cfg: ModelConfig, *knows: str) -> list[Reason]:
-    """Return what keeps a decoder from a family of Llama's kind that `knows` these features besides."""
-    reasons = strange(cfg, *knows)
-    if cfg.norm != "rms":
-        reasons.append(Reason("has RMSNorm, not LayerNorm", "model.norm=rms"))
-    if not cfg.gated:
-        reasons.append(Reason("has a gated MLP", "model.gated=true"))
-    if cfg.activation != "silu" and "gelu_tanh" not in knows:
-        reasons.append(Reason(f"has silu, not {cfg.activation}", "model.activation=silu"))
-    return reasons
-
-
-class Feature(NamedTuple):
-    """What only some families have."""
-
-    asked: Callable[[ModelConfig], bool]
-    problem: str
-    remedy: str
-
-
-FEATURES = {
-    "windows": Feature(lambda c: any(c.windowed), "has no windows", "model.sliding_window unset"),
-    "two bases": Feature(
-        lambda c: c.window_rope_theta is not None, "has one base", "model.window_rope_theta unset"
-    ),
-    "scale": Feature(
-        lambda c: c.attention_scale not in (None, c.head_dim**-0.5),
-        "scales attention by the heads' width",
-        "model.attention_scale unset",
-    ),
-    "softcap": Feature(
-        lambda c: c.attention_softcap is not None or c.logit_softcap is not None,
-        "caps no scores",
-        "model.attention_softcap and model.logit_softcap unset",
-    ),
-    "scaled embeddings": Feature(
-        lambda c: c.embedding_scale not in (None, 1.0),
-        "does not scale embeddings",
-        "model.embedding_scale unset",
-    ),
-    "norm offset": Feature(
-        lambda c: c.norm_offset, "has norms that scale by their weight", "model.norm_offset=false"
-    ),
-    "positions": Feature(lambda c: c.position != "rotary", "has rotary positions", "model.position=rotary"),
-    "embedding norm": Feature(
-        lambda c: c.embedding_norm, "does not normalise embeddings", "model.embedding_norm=false"
-    ),
-    "parallel": Feature(lambda c: c.parallel != "no", "has the MLP after attention", "model.parallel=no"),
-    "head bias": Feature(lambda c: c.head_bias, "has no bias on scores", "model.head_bias=false"),
-    "latent": Feature(
-        lambda c: c.latent is not None, "has keys and values of their own", "no model.latent section"
-    ),
-    "groups": Feature(
-        lambda c: c.moe is not None and c.moe.n_group != 1,
-        "has experts in one group",
-        "model.moe.n_group=1",
-    ),
-    "norm of all heads": Feature(
-        lambda c: c.qk_norm == "all heads", "has no norm over all heads", "model.qk_norm=true"
-    ),
-    "sandwich": Feature(
-        lambda c: c.sandwich, "does not normalise what layers answer", "model.sandwich=false"
-    ),
-}
-
-
-def strange(cfg: ModelConfig, *knows: str) -> list[Reason]:
-    """Return what a model has that a family does not, which knows only these of the features."""
-    return [
-        Reason(feature.problem, feature.remedy)
-        for name, feature in FEATURES.items()
-        if name not in knows and feature.asked(cfg)
-    ]
-
-
 # Windows, as Qwen and Gemma write them
 
 
@@ -325,19 +241,3 @@ def windows_from_hf(described: dict[str, Any]) -> dict[str, Any]:
         "full_attention" if layer < first else "sliding_attention" for layer in range(layers)
     ]
     return {"sliding_window": described["sliding_window"], "layer_types": tuple(kinds)}
-
-
-def only_last_windowed(cfg: ModelConfig) -> list[Reason]:
-    """Return what keeps windows from being those of the last layers."""
-    if list(cfg.windowed) == sorted(cfg.windowed):
-        return []
-    return [Reason("has windows in its last layers", "another model.layer_types")]
-
-
-def has_free_heads(cfg: ModelConfig) -> bool:
-    """Return whether the heads' widths do not add up to the model's."""
-    return cfg.head_dim * cfg.num_attention_heads != cfg.hidden_size
-
-
-PARTIAL = "rotates whole heads"
-PARTIAL_REMEDY = "model.partial_rotary_factor=1.0"

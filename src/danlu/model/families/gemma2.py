@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from danlu.model.families import gemma
-from danlu.model.families.family import Family, Reason, layer_types
+from danlu.model.families.family import Family, layer_types
+from danlu.model.families.rules import asks
 from danlu.model.shape import ModelConfig
 
-KNOWS = ("windows", "scale", "softcap", "sandwich")
 NORMS = (
     (".post_attention_layernorm.", ".pre_feedforward_layernorm."),
     (".attention_answer_layernorm.", ".post_attention_layernorm."),
@@ -17,13 +17,14 @@ NORMS = (
 """Here the name of the norm before the MLP is given to the one after attention."""
 
 
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = gemma.unlike_gemma(cfg, *KNOWS)
-    if not cfg.sandwich:
-        reasons.append(Reason("normalises what layers answer", "model.sandwich=true"))
-    if cfg.qk_norm:
-        reasons.append(Reason("has no head norms", "model.qk_norm=false"))
-    return reasons
+RULES = (*gemma.RULES, "normalises what layers answer")
+KNOWS = (
+    *gemma.KNOWS,
+    "has no windows",
+    "scales scores by the heads' width",
+    "caps no scores",
+    "does not normalise what layers answer",
+)
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -55,4 +56,12 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-FAMILY = Family("gemma2", "Gemma2ForCausalLM", False, why_not, to_hf, from_hf, renames=NORMS)
+FAMILY = Family(
+    "gemma2",
+    "Gemma2ForCausalLM",
+    False,
+    asks("has no head norms", *RULES, knows=KNOWS),
+    to_hf,
+    from_hf,
+    renames=NORMS,
+)

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.families import gemma, gemma2
-from danlu.model.families.family import Family, Reason
+from danlu.model.families import gemma2
+from danlu.model.families.family import Family
+from danlu.model.families.rules import asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = gemma.unlike_gemma(cfg, *gemma2.KNOWS, "two bases")
-    if not cfg.sandwich:
-        reasons.append(Reason("normalises what layers answer", "model.sandwich=true"))
-    if not cfg.qk_norm:
-        reasons.append(Reason("has head norms", "model.qk_norm=true"))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -53,4 +45,12 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     return keys | {"qk_norm": True, "window_rope_theta": float(local)}
 
 
-FAMILY = Family("gemma3_text", "Gemma3ForCausalLM", False, why_not, to_hf, from_hf, renames=gemma2.NORMS)
+FAMILY = Family(
+    "gemma3_text",
+    "Gemma3ForCausalLM",
+    False,
+    asks("has head norms", *gemma2.RULES, knows=(*gemma2.KNOWS, "has one base")),
+    to_hf,
+    from_hf,
+    renames=gemma2.NORMS,
+)

@@ -13,28 +13,14 @@ from danlu.model.families.family import (
     Family,
     Fused,
     Part,
-    Reason,
     shape_from_hf,
     shape_to_hf,
-    unlike_llama,
 )
-from danlu.model.families.layernorm import attention_part
+from danlu.model.families.packed import attention_part
+from danlu.model.families.rules import LLAMA, asks
 from danlu.model.shape import ModelConfig
 
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    return unlike_glm(cfg)
-
-
-def unlike_glm(cfg: ModelConfig, *knows: str) -> list[Reason]:
-    """Return what keeps a decoder from the families of this kind."""
-    reasons = unlike_llama(cfg, *knows)
-    if cfg.qk_norm:
-        reasons.append(Reason("has no head norms", "model.qk_norm=false"))
-    if cfg.output_bias or cfg.mlp_bias:
-        remedy = "model.output_bias=false model.mlp_bias=false"
-        reasons.append(Reason("has biases on queries, keys and values alone", remedy))
-    return reasons
+RULES = ("has no head norms", "has biases on queries, keys and values alone", *LLAMA)
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -77,4 +63,4 @@ def _turned(name: str, cfg: ModelConfig, which: str, kind: str) -> list[Part]:
     return parts
 
 
-FAMILY = Family("glm", "GlmForCausalLM", False, why_not, to_hf, from_hf, fused=fused)
+FAMILY = Family("glm", "GlmForCausalLM", False, asks(*RULES), to_hf, from_hf, fused=fused)

@@ -5,15 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from danlu.model.families import glm
-from danlu.model.families.family import Family, Reason
-from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = glm.unlike_glm(cfg, "sandwich")
-    if not cfg.sandwich:
-        reasons.append(Reason("normalises what layers answer", "model.sandwich=true"))
-    return reasons
+from danlu.model.families.family import Family
+from danlu.model.families.rules import asks
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +17,7 @@ FAMILY = Family(
     "glm4",
     "Glm4ForCausalLM",
     False,
-    why_not,
+    asks(*glm.RULES, "normalises what layers answer", knows=("does not normalise what layers answer",)),
     glm.to_hf,
     from_hf,
     renames=(

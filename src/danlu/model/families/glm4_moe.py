@@ -4,27 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.families.family import Family, Reason, shape_from_hf, shape_to_hf, unlike_llama
+from danlu.model.families.family import Family, shape_from_hf, shape_to_hf
+from danlu.model.families.rules import LLAMA, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    moe = cfg.moe
-    assert moe
-    reasons = unlike_llama(cfg)
-    if cfg.output_bias or cfg.mlp_bias:
-        remedy = "model.output_bias=false model.mlp_bias=false"
-        reasons.append(Reason("has biases on queries, keys and values alone", remedy))
-    if moe.router != "sigmoid":
-        reasons.append(Reason("routes by sigmoid", "model.moe.router=sigmoid"))
-    if not moe.num_shared_experts or moe.shared_gated:
-        remedy = "model.moe.num_shared_experts=1 model.moe.shared_gated=false"
-        reasons.append(Reason("has shared experts without a gate", remedy))
-    if moe.shared_width != moe.num_shared_experts * moe.moe_intermediate_size:
-        reasons.append(
-            Reason("has shared experts as wide as the routed", "model.moe.shared_intermediate_size=0")
-        )
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -79,7 +61,13 @@ FAMILY = Family(
     "glm4_moe",
     "Glm4MoeForCausalLM",
     True,
-    why_not,
+    asks(
+        "has biases on queries, keys and values alone",
+        "routes by sigmoid",
+        "has shared experts without a gate",
+        "has shared experts as wide as the routed",
+        *LLAMA,
+    ),
     to_hf,
     from_hf,
     renames=((".shared_expert.", ".shared_experts."),),

@@ -5,18 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from danlu.model.families.family import ACTIVATIONS, FROM_HF, Family, Fused, Part, Reason, has_free_heads
-from danlu.model.families.layernorm import ONE_KEY, biased, unlike
+from danlu.model.families.family import ACTIVATIONS, FROM_HF, Family, Fused, Part
+from danlu.model.families.rules import GPT, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = unlike(cfg, cfg.activation, "no", "learned") + biased(cfg)
-    if cfg.num_key_value_heads != cfg.num_attention_heads:
-        reasons.append(ONE_KEY)
-    if has_free_heads(cfg):
-        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -87,7 +78,13 @@ FAMILY = Family(
     "gpt2",
     "GPT2LMHeadModel",
     False,
-    why_not,
+    asks(
+        "has learned positions",
+        "has biases everywhere but on scores",
+        "has a key head for each query head",
+        *GPT,
+        knows=("has rotary positions",),
+    ),
     to_hf,
     from_hf,
     renames=(

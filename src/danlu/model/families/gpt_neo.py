@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.families.family import ACTIVATIONS, FROM_HF, Family, Reason, has_free_heads
+from danlu.model.families.family import ACTIVATIONS, FROM_HF, Family
 from danlu.model.families.gpt2 import PLAIN
-from danlu.model.families.layernorm import ONE_KEY, unlike
+from danlu.model.families.rules import GPT, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = unlike(cfg, cfg.activation, "no", "learned", "windows", "scale")
-    if cfg.attention_scale != 1.0:
-        reasons.append(Reason("does not scale scores", "model.attention_scale=1.0"))
-    if cfg.qkv_bias or not cfg.output_bias or not cfg.mlp_bias:
-        remedy = "model.qkv_bias=false model.output_bias=true model.mlp_bias=true"
-        reasons.append(Reason("has biases on all but queries, keys and values", remedy))
-    if cfg.num_key_value_heads != cfg.num_attention_heads:
-        reasons.append(ONE_KEY)
-    if has_free_heads(cfg):
-        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -68,7 +54,14 @@ FAMILY = Family(
     "gpt_neo",
     "GPTNeoForCausalLM",
     False,
-    why_not,
+    asks(
+        "has learned positions",
+        "does not scale scores",
+        "has biases on all but queries, keys and values",
+        "has a key head for each query head",
+        *GPT,
+        knows=("has rotary positions", "has no windows", "scales scores by the heads' width"),
+    ),
     to_hf,
     from_hf,
     renames=(

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.families.family import Family, Reason, has_free_heads, shape_from_hf, shape_to_hf
-from danlu.model.families.layernorm import ONE_KEY, biased, by_heads, unlike
+from danlu.model.families.family import Family, shape_from_hf, shape_to_hf
+from danlu.model.families.packed import by_heads
+from danlu.model.families.rules import GPT, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    arranged = cfg.parallel if cfg.parallel != "one norm" else "two norms"
-    reasons = unlike(cfg, cfg.activation, arranged, "rotary") + biased(cfg)
-    if cfg.num_key_value_heads != cfg.num_attention_heads:
-        reasons.append(ONE_KEY)
-    if has_free_heads(cfg):
-        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -52,7 +43,13 @@ FAMILY = Family(
     "gpt_neox",
     "GPTNeoXForCausalLM",
     False,
-    why_not,
+    asks(
+        "has a norm for each of attention and the MLP",
+        "has biases everywhere but on scores",
+        "has a key head for each query head",
+        *GPT,
+        knows=("has the MLP after attention",),
+    ),
     to_hf,
     from_hf,
     renames=(

@@ -12,4 +12,6 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     return llama.from_hf(described | {"attention_bias": described.get("bias", True)})
 
 
-FAMILY = Family("internlm", "InternLMForCausalLM", False, llama.why_not, llama.to_hf, from_hf, leaves=False)
+FAMILY = Family(
+    "internlm", "InternLMForCausalLM", False, llama.FAMILY.why_not, llama.to_hf, from_hf, leaves=False
+)

@@ -6,7 +6,7 @@ from typing import Any
 
 from danlu.model.families import llama
 from danlu.model.families.family import Family
-from danlu.model.families.layernorm import by_groups
+from danlu.model.families.packed import by_groups
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
@@ -17,7 +17,7 @@ FAMILY = Family(
     "internlm2",
     "InternLM2ForCausalLM",
     False,
-    llama.why_not,
+    llama.FAMILY.why_not,
     llama.to_hf,
     from_hf,
     renames=(

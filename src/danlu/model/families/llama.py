@@ -5,34 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from danlu.model.families.family import (
-    PARTIAL,
-    PARTIAL_REMEDY,
     Family,
-    Reason,
     shape_from_hf,
     shape_to_hf,
-    unlike_llama,
 )
+from danlu.model.families.rules import LLAMA, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = unlike_llama(cfg)
-    if cfg.qk_norm:
-        reasons.append(Reason("has no head norms", "model.qk_norm=false"))
-    if cfg.qkv_bias != cfg.output_bias:
-        reasons.append(
-            Reason("has all of attention's biases or none", "model.output_bias=" + _word(cfg.qkv_bias))
-        )
-    if cfg.hidden_size % cfg.num_attention_heads:
-        reasons.append(Reason("wants heads that divide the width", "another model.num_attention_heads"))
-    if cfg.partial_rotary_factor != 1.0:
-        reasons.append(Reason(PARTIAL, PARTIAL_REMEDY))
-    return reasons
-
-
-def _word(flag: bool) -> str:
-    return "true" if flag else "false"
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -45,4 +23,17 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     return shape_from_hf(described) | biases
 
 
-FAMILY = Family("llama", "LlamaForCausalLM", False, why_not, to_hf, from_hf)
+FAMILY = Family(
+    "llama",
+    "LlamaForCausalLM",
+    False,
+    asks(
+        "has no head norms",
+        "has all of attention's biases or none",
+        "wants heads that divide the width",
+        "rotates whole heads",
+        *LLAMA,
+    ),
+    to_hf,
+    from_hf,
+)

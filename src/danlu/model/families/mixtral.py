@@ -5,40 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from danlu.model.families.family import (
-    PARTIAL,
-    PARTIAL_REMEDY,
     Family,
-    Reason,
     moe_to_hf,
     shape_from_hf,
     shape_to_hf,
-    unlike_llama,
 )
+from danlu.model.families.rules import LLAMA, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    moe = cfg.moe
-    assert moe
-    reasons = unlike_llama(cfg, "windows")
-    if cfg.qk_norm:
-        reasons.append(Reason("has no head norms", "model.qk_norm=false"))
-    if cfg.qkv_bias or cfg.output_bias or cfg.mlp_bias:
-        reasons.append(
-            Reason("has no biases", "model.qkv_bias=false model.output_bias=false model.mlp_bias=false")
-        )
-    if moe.router != "softmax" or not moe.norm_topk_prob or moe.routed_scaling_factor != 1.0:
-        remedy = "model.moe.router=softmax model.moe.norm_topk_prob=true"
-        reasons.append(Reason("routes by renormalised softmax", remedy))
-    if moe.num_shared_experts:
-        reasons.append(Reason("has no shared experts", "model.moe.num_shared_experts=0"))
-    if moe.first_dense_layers:
-        reasons.append(Reason("has experts in every layer", "model.moe.first_dense_layers=0"))
-    if any(cfg.windowed) and not all(cfg.windowed):
-        reasons.append(Reason("has windows in all layers or in none", "model.layer_types unset"))
-    if cfg.partial_rotary_factor != 1.0:
-        reasons.append(Reason(PARTIAL, PARTIAL_REMEDY))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -71,7 +44,19 @@ FAMILY = Family(
     "mixtral",
     "MixtralForCausalLM",
     True,
-    why_not,
+    asks(
+        "has no head norms",
+        "has no biases",
+        "rotates whole heads",
+        "has windows in all layers or in none",
+        "routes by softmax",
+        "lets the shares of the chosen add up to one",
+        "does not scale what experts answer",
+        "has no shared experts",
+        "has experts in every layer",
+        *LLAMA,
+        knows=("has no windows",),
+    ),
     to_hf,
     from_hf,
     renames=((".mlp.", ".block_sparse_moe."),),

@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.families.family import Family, Reason, has_free_heads, shape_from_hf, shape_to_hf
-from danlu.model.families.layernorm import unlike
+from danlu.model.families.family import Family, shape_from_hf, shape_to_hf
+from danlu.model.families.rules import GPT, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = unlike(cfg, "gelu_tanh", "one norm", "rotary")
-    if not (cfg.qkv_bias and cfg.output_bias and cfg.mlp_bias and cfg.head_bias):
-        remedy = "model.qkv_bias=true model.output_bias=true model.mlp_bias=true model.head_bias=true"
-        reasons.append(Reason("has biases everywhere", remedy))
-    if cfg.tie_word_embeddings:
-        reasons.append(Reason("has a head of its own", "model.tie_word_embeddings=false"))
-    if has_free_heads(cfg):
-        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -38,7 +26,14 @@ FAMILY = Family(
     "phi",
     "PhiForCausalLM",
     False,
-    why_not,
+    asks(
+        "has gelu_tanh, not {cfg.activation}",
+        "has the MLP beside attention, behind one norm",
+        "has biases everywhere",
+        "has a head of its own",
+        *GPT,
+        knows=("has the MLP after attention", "has no bias on scores"),
+    ),
     to_hf,
     from_hf,
     renames=(

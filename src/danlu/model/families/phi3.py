@@ -9,27 +9,11 @@ from danlu.model.families.family import (
     Family,
     Fused,
     Part,
-    Reason,
-    has_free_heads,
     shape_from_hf,
     shape_to_hf,
-    unlike_llama,
 )
+from danlu.model.families.rules import LLAMA, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    reasons = unlike_llama(cfg, "windows")
-    if cfg.qk_norm:
-        reasons.append(Reason("has no head norms", "model.qk_norm=false"))
-    if cfg.qkv_bias or cfg.output_bias or cfg.mlp_bias:
-        remedy = "model.qkv_bias=false model.output_bias=false model.mlp_bias=false"
-        reasons.append(Reason("has no biases", remedy))
-    if has_free_heads(cfg):
-        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
-    if any(cfg.windowed) and not all(cfg.windowed):
-        reasons.append(Reason("has windows in all layers or in none", "model.layer_types unset"))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -67,4 +51,19 @@ def fused(name: str, cfg: ModelConfig) -> list[Part]:
     return [Part(f"{match[1]}{whole}.weight", fused=Fused((rows, C), inside=(slice(start, stop),)))]
 
 
-FAMILY = Family("phi3", "Phi3ForCausalLM", False, why_not, to_hf, from_hf, fused=fused)
+FAMILY = Family(
+    "phi3",
+    "Phi3ForCausalLM",
+    False,
+    asks(
+        "has no head norms",
+        "has no biases",
+        "has heads that add up to the width",
+        "has windows in all layers or in none",
+        *LLAMA,
+        knows=("has no windows",),
+    ),
+    to_hf,
+    from_hf,
+    fused=fused,
+)

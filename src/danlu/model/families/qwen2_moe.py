@@ -9,43 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from danlu.model.families.family import (
-    PARTIAL,
-    PARTIAL_REMEDY,
     Family,
-    Reason,
-    has_free_heads,
     moe_from_hf,
     moe_to_hf,
-    only_last_windowed,
     shape_from_hf,
     shape_to_hf,
-    unlike_llama,
     windows_from_hf,
     windows_to_hf,
 )
+from danlu.model.families.rules import LLAMA, asks
 from danlu.model.shape import ModelConfig
-
-
-def why_not(cfg: ModelConfig) -> list[Reason]:
-    moe = cfg.moe
-    assert moe
-    reasons = unlike_llama(cfg, "windows") + only_last_windowed(cfg)
-    if cfg.qk_norm:
-        reasons.append(Reason("has no head norms", "model.qk_norm=false"))
-    if cfg.output_bias or cfg.mlp_bias:
-        remedy = "model.output_bias=false model.mlp_bias=false"
-        reasons.append(Reason("has biases on queries, keys and values alone", remedy))
-    if moe.router != "softmax":
-        reasons.append(Reason("routes by softmax", "model.moe.router=softmax"))
-    if not moe.num_shared_experts:
-        reasons.append(Reason("has a shared expert", "model.moe.num_shared_experts=1"))
-    if moe.routed_scaling_factor != 1.0:
-        reasons.append(Reason("does not scale what experts answer", "model.moe.routed_scaling_factor=1.0"))
-    if has_free_heads(cfg):
-        reasons.append(Reason("has heads that add up to the width", "model.head_dim unset"))
-    if cfg.partial_rotary_factor != 1.0:
-        reasons.append(Reason(PARTIAL, PARTIAL_REMEDY))
-    return reasons
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
@@ -85,5 +58,23 @@ def doubled(cfg: ModelConfig) -> str:
 
 
 FAMILY = Family(
-    "qwen2_moe", "Qwen2MoeForCausalLM", True, why_not, to_hf, from_hf, doubled=doubled, zeros=zeros
+    "qwen2_moe",
+    "Qwen2MoeForCausalLM",
+    True,
+    asks(
+        "has no head norms",
+        "has biases on queries, keys and values alone",
+        "has heads that add up to the width",
+        "rotates whole heads",
+        "has windows in its last layers",
+        "routes by softmax",
+        "has a shared expert",
+        "does not scale what experts answer",
+        *LLAMA,
+        knows=("has no windows",),
+    ),
+    to_hf,
+    from_hf,
+    doubled=doubled,
+    zeros=zeros,
 )

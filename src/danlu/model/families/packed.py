@@ -1,40 +1,12 @@
-"""What the families with LayerNorm and a plain MLP have in common: GPT-2 and those after it."""
+"""Queries, keys and values that lie in one matrix on disk, head by head or group by group."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-from danlu.model.families.family import Fused, Part, Reason, strange
+from danlu.model.families.family import Fused, Part
 from danlu.model.shape import ModelConfig
-
-ONE_KEY = Reason("has a key head for each query head", "model.num_key_value_heads unset")
-
-
-def unlike(cfg: ModelConfig, activation: str, parallel: str, position: str, *knows: str) -> list[Reason]:
-    """Return what keeps a decoder from such a family of this activation, arrangement and kind of places."""
-    reasons = strange(cfg, "positions", "parallel", "head bias", *knows)
-    if cfg.norm != "layer":
-        reasons.append(Reason("has LayerNorm", "model.norm=layer"))
-    if cfg.gated:
-        reasons.append(Reason("has a plain MLP", "model.gated=false"))
-    if cfg.qk_norm:
-        reasons.append(Reason("has no head norms", "model.qk_norm=false"))
-    if cfg.activation != activation:
-        reasons.append(Reason(f"has {activation}, not {cfg.activation}", f"model.activation={activation}"))
-    if cfg.parallel != parallel:
-        reasons.append(Reason(f"joins attention and the MLP as '{parallel}'", f"model.parallel='{parallel}'"))
-    if cfg.position != position:
-        reasons.append(Reason(f"has {position} positions", f"model.position={position}"))
-    return reasons
-
-
-def biased(cfg: ModelConfig) -> list[Reason]:
-    """Return what keeps a decoder from having biases everywhere but on its scores."""
-    if cfg.qkv_bias and cfg.output_bias and cfg.mlp_bias and not cfg.head_bias:
-        return []
-    remedy = "model.qkv_bias=true model.output_bias=true model.mlp_bias=true model.head_bias=false"
-    return [Reason("has biases everywhere but on scores", remedy)]
 
 
 def attention_part(name: str) -> tuple[str, str, str] | None:
