@@ -70,7 +70,7 @@ def _windows(supply: Supply, packer: Packer, ramp: Ramp, epochs: int) -> Iterato
     for window in supply.windows(supply.start(), clock):
         rows = packer.count(window.lengths_S)
         yield len(window.lengths_S), rows
-        left = rows
+        left = rows if supply.names else 0  # only a mixture's weights look at the clock
         while left >= missing:
             left -= missing
             clock.step += 1
