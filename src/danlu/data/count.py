@@ -24,7 +24,7 @@ PATIENCE = 10.0  # seconds between two lines of progress
 
 
 def count_rows(supply: Supply, packer: Packer, ramp: Ramp, epochs: int) -> int:
-    """Return how many rows the first `epochs` epochs have: about a tenth of a second a million samples."""
+    """Return how many rows the first `epochs` epochs have: a tenth of a second a million samples."""
     samples = supply.size()
     assert samples is not None, "an epoch of unknown size cannot be counted"
     if not packer.packing and not supply.names:
