@@ -32,7 +32,7 @@ class Data(Section):
     """Read and encode rows on the way instead of into the cache first: no waiting and no disk, but rows
     are shuffled among some thousand neighbours only, and `steps` must be set."""
     workers: int = Field(default=0, ge=0)
-    """Processes that encode rows into the cache; 0: this one alone."""
+    """Processes that encode rows into the cache; 0: one for small files, else one for each core."""
     mixture: Recipe = Recipe()
 
 
