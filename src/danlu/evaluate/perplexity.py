@@ -155,9 +155,7 @@ def _nll(model: Decoder, group: Sequence[Window]) -> float:
     tokens_BT = torch.tensor([w.tokens + [0] * (width - len(w.tokens)) for w in group], device=device)
     labels_BT = torch.tensor([w.labels + [IGNORE] * (width - len(w.labels)) for w in group], device=device)
     hidden_NC = model(tokens_BT).hidden.flatten(0, 1)
-    nll_N = ops.cross_entropy(
-        *model.scored(hidden_NC), labels_BT.flatten(), softcap=model.cfg.logit_softcap
-    )
+    nll_N = ops.cross_entropy(*model.scored(hidden_NC), labels_BT.flatten(), softcap=model.cfg.logit_softcap)
     return float(nll_N.cpu().double().sum())
 
 
