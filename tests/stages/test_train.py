@@ -197,7 +197,7 @@ def test_a_second_signal_leaves_at_once(folder):
 
 
 def test_the_time_given_is_kept(folder):
-    train("pretrain", *SMALL, "data.train=corpus.jsonl", "run_dir=run", "steps=100000", "max_hours=0.0005")
+    train("pretrain", *SMALL, "data.train=corpus.jsonl", "run_dir=run", "steps=100000", "max_hours=0.001")
     assert 0 < metrics(folder / "run")[-1]["step"] < 100000
     assert (folder / "run/latest").exists() and not (folder / "out").exists()
 

@@ -47,6 +47,30 @@ def _numbers() -> np.ndarray:
     return number
 
 
+@functools.cache
+def _table() -> np.ndarray:
+    """Return the bytes of each of LETTERS."""
+    return np.frombuffer("".join(LETTERS).encode(), np.uint8).reshape(-1, 3)
+
+
+@functools.lru_cache(1 << 14)
+def _ending(data: bytes) -> list[int]:
+    """Return the numbers of the LETTERS that end with these bytes."""
+    return _whole(data) or np.flatnonzero((_table()[:, 3 - len(data) :] == list(data)).all(1)).tolist()
+
+
+@functools.lru_cache(1 << 14)
+def _beginning(data: bytes) -> list[int]:
+    return _whole(data) or np.flatnonzero((_table()[:, : len(data)] == list(data)).all(1)).tolist()
+
+
+def _whole(data: bytes) -> list[int]:
+    """Return the number of what is one of LETTERS in full, without looking at all of them."""
+    text = data.decode("utf-8", "replace")
+    number = int(_numbers()[ord(text)]) if len(data) == 3 and len(text) == 1 else -1
+    return [number] if number >= 0 else []
+
+
 class Seams:
     """The places where text can be cut for a vocabulary; without one, only those of the first kind."""
 
@@ -56,7 +80,6 @@ class Seams:
         ends[LETTER, [DIGIT, SIGN]] = ends[DIGIT, [LETTER, SIGN]] = True
         self._ends = ends.reshape(-1)
         self._number = _numbers()
-        self._table = np.frombuffer("".join(LETTERS).encode(), np.uint8).reshape(-1, 3)
         self._never_after = np.zeros(COUNT, bool)  # such a character goes on whatever follows
         self._never_before = np.zeros(COUNT, bool)
         pairs: set[tuple[int, int]] = set()
@@ -75,22 +98,15 @@ class Seams:
         """Note what a token joins."""
         for at in range(1, len(data)):
             if 0xE4 <= data[at] <= 0xE9 and data[at - 1] & 0xC0 == 0x80:
-                self._join(self._ending(data[max(0, at - 3) : at]), self._beginning(data[at : at + 3]), pairs)
+                self._join(_ending(data[max(0, at - 3) : at]), _beginning(data[at : at + 3]), pairs)
 
-    def _join(self, left: np.ndarray, right: np.ndarray, pairs: set[tuple[int, int]]) -> None:
+    def _join(self, left: Sequence[int], right: Sequence[int], pairs: set[tuple[int, int]]) -> None:
         if len(left) == len(right) == 1:
-            pairs.add((int(left[0]), int(right[0])))
+            pairs.add((left[0], right[0]))
         elif len(left) <= len(right):
             self._never_after[left] = True
         else:
             self._never_before[right] = True
-
-    def _ending(self, data: bytes) -> np.ndarray:
-        """Return the characters that end with these bytes."""
-        return np.flatnonzero((self._table[:, 3 - len(data) :] == list(data)).all(1))
-
-    def _beginning(self, data: bytes) -> np.ndarray:
-        return np.flatnonzero((self._table[:, : len(data)] == list(data)).all(1))
 
     def between(self, codes: np.ndarray) -> np.ndarray:
         """Return for each character but the last whether text can be cut after it."""
