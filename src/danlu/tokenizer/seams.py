@@ -25,6 +25,7 @@ CHINESE = range(0x4E00, 0x9FA6)
 WIDE = "，。！？、；：“”（）《》…"  # signs of three bytes
 LETTERS = [*map(chr, CHINESE), *WIDE]  # what stands before a place of the second kind
 COUNT = len(LETTERS)
+PLACES = 1 << 22  # two pairs that share a place cost a cut, never an id
 OTHER, LETTER, DIGIT, SIGN = range(4)
 
 
@@ -71,6 +72,11 @@ def _whole(data: bytes) -> list[int]:
     return [number] if number >= 0 else []
 
 
+def _place(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the place of each pair of numbers in a table of PLACES."""
+    return np.asarray((left.astype(np.int64) * COUNT + right) * 2654435761 >> 16 & PLACES - 1)
+
+
 class Seams:
     """The places where text can be cut for a vocabulary; without one, only those of the first kind."""
 
@@ -87,12 +93,10 @@ class Seams:
         for token in vocabulary:
             self._learn(token, pairs)
             self._any = True
-        left, right = (sorted({pair[side] for pair in pairs}) for side in (0, 1))
-        self._left, self._right = np.zeros((2, COUNT), np.int32)  # 0: in no pair
-        self._left[left], self._right[right] = range(1, len(left) + 1), range(1, len(right) + 1)
-        self._joined = np.zeros((len(left) + 1, len(right) + 1), bool)
-        for a, b in pairs:
-            self._joined[self._left[a], self._right[b]] = True
+        self._joined = np.zeros(PLACES, bool)
+        if pairs:
+            left, right = np.array(sorted(pairs)).T
+            self._joined[_place(left, right)] = True
 
     def _learn(self, data: bytes, pairs: set[tuple[int, int]]) -> None:
         """Note what a token joins."""
@@ -117,7 +121,7 @@ class Seams:
             number = self._number[plane]
             at = np.flatnonzero((number[:-1] >= 0) & (number[1:] >= 0) & (number[1:] < len(CHINESE)))
             left, right = number[at], number[at + 1]
-            joined = self._joined[self._left[left], self._right[right]]
+            joined = self._joined[_place(left, right)]
             cut[at] |= ~(joined | self._never_after[left] | self._never_before[right])
         return np.asarray(cut)
 
