@@ -13,7 +13,6 @@ What is remembered is bounded (`ROOM`) and then forgotten at once, so memory sta
 
 from __future__ import annotations
 
-import itertools
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -46,13 +45,13 @@ class Memo:
         """Return the ids of each text, as bytes: 16 bits each, or 32 if the vocabulary is larger."""
         if not self._safe:
             return self._encoded(texts)
-        cut = self._seams.cut(texts)
+        pieces, stops = self._seams.cut(texts)
         known = self._known
-        new = list(set(itertools.chain.from_iterable(cut)).difference(known))
-        known.update(zip(new, self._encoded(new)))
-        out = [b"".join(map(known.__getitem__, pieces)) for pieces in cut]
+        if new := list(set(pieces).difference(known)):
+            known.update(zip(new, self._encoded(new)))
+        ids = list(map(known.__getitem__, pieces))
         self._forget(new)
-        return out
+        return [b"".join(ids[begin:end]) for begin, end in zip([0, *stops], stops)]
 
     def _encoded(self, texts: Sequence[str]) -> list[bytes]:
         return [array(self._letter, ids).tobytes() for ids in self._tokenizer.encode_many(texts)]
@@ -102,7 +101,7 @@ def can_be_cut(layout: dict[str, Any]) -> bool:
         and not any(model.get(key) for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"))
         and (layout.get("normalizer") or {"type": "NFC"})["type"] == "NFC"
         and _known_pattern(layout.get("pre_tokenizer") or {})
-        and not any(len(pieces) > 1 for pieces in Seams().cut([token["content"] for token in joined]))
+        and len(Seams().cut([token["content"] for token in joined])[0]) <= len(joined)
         and not any(token[key] for token in joined for key in ("single_word", "lstrip", "rstrip"))
     )
 

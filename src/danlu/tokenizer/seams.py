@@ -125,11 +125,11 @@ class Seams:
             cut[at] |= ~(joined | self._never_after[left] | self._never_before[right])
         return np.asarray(cut)
 
-    def cut(self, texts: Sequence[str]) -> list[list[str]]:
-        """Return each text in pieces."""
+    def cut(self, texts: Sequence[str]) -> tuple[list[str], list[int]]:
+        """Return the pieces of all texts, and how many there are up to the end of each text."""
         joined = "".join(texts)
         if not joined:
-            return [[] for _ in texts]
+            return [], [0] * len(texts)
         codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
         ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
         last = np.zeros(len(codes) + 1, bool)  # whether a piece ends before this character
@@ -139,5 +139,4 @@ class Seams:
         edges = np.flatnonzero(last)
         stops = np.searchsorted(edges, ends, side="right").tolist()
         at = edges.tolist()
-        pieces = [joined[begin:end] for begin, end in zip([0, *at], at)]
-        return [pieces[begin:end] for begin, end in zip([0, *stops], stops)]
+        return [joined[begin:end] for begin, end in zip([0, *at], at)], stops
