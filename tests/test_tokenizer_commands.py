@@ -65,7 +65,7 @@ def test_training_writes_a_tokenizer_and_prints_its_report(tmp_path, capsys):
         3,
     ]
     assert (made.pad_id, made.bos_id, made.eos_id) == (0, 1, 2)
-    assert made.token_id(made._inner.id_to_token(299)) == 299
+    assert made.token_id(made.token_text(299)) == 299
     said = capsys.readouterr()
     assert "300 tokens, 4 of them control" in said.out and "round trip: emoji" in said.out
     assert "read 12 rows" in said.err
@@ -253,12 +253,21 @@ def test_extending_and_trimming_give_weights_that_load(folder, tmp_path, capsys)
         ),
         (["extend", "{model}", "--special", "<x>", "--out", "{model}"], "is the model itself", "--out"),
         (["extend", "{model}", "--special", "<x>", "--init", "zero", "--out", "{new}"], "'zero'", "mean"),
+        (["extend", "{model}", "--special", "<x>", "--size", "9", "--out", "{new}"], "--size says", "--text"),
+        (["train", "--text", "{text}", "--special", "a", "--out", "{new}"], "would steer", "signs"),
+        (
+            ["train", "--text", "{text}", "--size", "300", "--special", "urn", "--out", "{new}"],
+            "'urn': whoever types it",
+            "signs",
+        ),
+        (["train", "--text", "{text}", "--size", "300", "--out", "{full}"], "holds mine", "--out"),
+        (["train", "--text", "{text}", "--size", "300", "--out", "{model}"], "holds config.json", "--out"),
         (["extend", "{model}", "--special", "<|im_end|>", "--out", "{new}"], "there already", "others"),
         (["extend", "{model}", "--tokens", "{empty}", "--out", "{new}"], "names no words", "one a line"),
         (["trim", "{model}", "--out", "{new}"], "which text", "--text"),
         (
             ["trim", "{model}", "--text", "{text}", "--keep", "9", "--out", "{new}"],
-            "cannot be missed",
+            "cannot be left out",
             "more",
         ),
         (["trim", "{model}", "--text", "{text}", "--out", "{full}"], "is there already", "--force"),
@@ -279,6 +288,68 @@ def test_mistakes_get_two_lines_and_leave_nothing(words, problem, hint, folder, 
     assert said[0].startswith("error: ") and problem in said[0]
     assert said[1].startswith("  try: ") and hint in said[1]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["extend", "trim", "extend words"])
+def test_force_never_touches_the_model_what_is_read_or_the_current_folder(
+    command, folder, tmp_path, capsys, monkeypatch
+):
+    texts, other = tmp_path / "texts", tmp_path / "here"
+    texts.mkdir(), other.mkdir()
+    text = text_file(texts / "a.txt")
+    (other / "inner").mkdir()
+    monkeypatch.chdir(other / "inner")
+    (tmp_path / "link").symlink_to(folder)
+    given = {
+        "extend": ["extend", folder, "--text", text, "--size", 2050],
+        "trim": ["trim", folder, "--text", text],
+        "extend words": ["extend", folder, "--tokens", text],
+    }[command]
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    for out, problem in (
+        (folder, "is the model itself"),
+        (tmp_path, "holds the model"),
+        (folder / "deep" / "new", "lies inside the model"),
+        (tmp_path / "link", "is a link"),
+        (texts, "holds what is read"),
+        (text, "holds what is read"),
+        (other, "is or holds the current folder"),
+        (other / "inner", "is or holds the current folder"),
+    ):
+        assert danlu(*given, "--out", out, "--force") == 2
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 2 and problem in said[0], said
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+def test_force_replaces_finished_weights_and_nothing_else(folder, tmp_path, capsys):
+    text, out = text_file(tmp_path / "a.txt"), tmp_path / "out"
+    words = ["trim", folder, "--text", text, "--out", out]
+    works(*words)
+    first = Tokenizer.load(out).size
+    assert danlu(*words) == 2
+    (out / ".run.json.writing-4711").write_text("left by a killed writer")
+    works(*words, "--keep", 500, "--force")
+    assert Tokenizer.load(out).size == 500 != first
+    (out / "notes.md").write_text("mine")
+    (out / "sub.safetensors").mkdir()
+    capsys.readouterr()
+    for name in ("notes.md", "sub.safetensors"):
+        assert danlu(*words, "--force") == 2
+        assert f"holds {name}, which is no part" in capsys.readouterr().err
+        (out / name).unlink() if (out / name).is_file() else (out / name).rmdir()
+    (out / "model.safetensors").unlink()
+    assert danlu(*words, "--force") == 2
+    assert "holds no finished weights" in capsys.readouterr().err
+    assert Tokenizer.load(out).size == 500
+
+
+def test_a_trained_tokenizer_replaces_none_that_belongs_to_a_model(folder, tmp_path, capsys):
+    text = text_file(tmp_path / "a.txt")
+    before = (folder / "tokenizer.json").read_bytes()
+    assert danlu("train", "--text", text, "--size", 300, "--out", folder, "--force") == 2
+    assert "holds config.json, which is no part of a tokenizer" in capsys.readouterr().err
+    assert (folder / "tokenizer.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["train", "report", "extend", "trim"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from danlu.base.errors import UserError, pick
+from danlu.tokenizer_out import refuse_there
 from danlu.tokenizer_texts import Texts, options
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="The rows of embedding and head are padded to a multiple of this. [64]",
 )
-@click.option("--force", is_flag=True, help="Replace DIR if it is there.")
+@click.option("--force", is_flag=True, help="Replace finished weights in DIR.")
 def command(
     model: Path, size: int | None, tokens: Path | None, special: tuple[str, ...], out: Path, init: str,
     multiple_of: int, force: bool, **given: Any,
@@ -62,12 +63,14 @@ def command(
     from danlu.model import vocabulary
 
     texts = Texts(**given)
+    if size is not None and not texts:
+        raise UserError("--size says how many tokens --text teaches", "--text FILE, or no --size")
     if bool(texts) == bool(tokens or special):
         raise UserError("what shall be added?", "--text FILE --size N, or --tokens FILE, or --special TOKEN")
     if texts and size is None:
         raise UserError("how many tokens shall there be?", "--size N")
     pick("way to begin", init, vocabulary.INITS)
-    refuse_there(out, model, force)
+    refuse_there(out, model, [*texts.paths(), *([tokens] if tokens else [])], force)
     cfg, old = vocabulary.checked(model)
     extended = _extended(old, texts, size, tokens, special)
     new = extended.tokenizer
@@ -82,7 +85,7 @@ def _extended(
 ) -> Extended:
     from danlu.tokenizer import surgery
 
-    if size is not None and texts:
+    if size is not None:
         return surgery.learn_tokens(old, texts.enough(), size)
     listed = _listed(tokens) if tokens else []
     extended = surgery.add_tokens(old, listed, special)
@@ -101,11 +104,3 @@ def _listed(file: Path) -> list[str]:
     if not words:
         raise UserError(f"{file}: names no words", "one a line")
     return words
-
-
-def refuse_there(out: Path, model: Path, force: bool) -> None:
-    """Refuse to write over the model itself, and over anything else unless it is wanted."""
-    if out.resolve() == model.resolve():
-        raise UserError(f"{out}: is the model itself", "another --out")
-    if out.exists() and not (out.is_dir() and (force or not any(out.iterdir()))):
-        raise UserError(f"{out}: is there already", "another --out, or --force to replace it")

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -77,6 +78,10 @@ class Texts:
         taken = max(1, rows * characters // found)
         say(f"{found / 1e6:,.1f} M characters are more than is needed; --sample-rows takes another number")
         return dataclasses.replace(self, sample_rows=taken, rows=rows)
+
+    def paths(self) -> list[Path]:
+        """Return what is read, as it was called."""
+        return [Path(path) for path in (*self.text, *self.more)]
 
     def source(self) -> Source:
         """Return the rows of the files, whatever they are for."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from danlu.base.errors import UserError
+from danlu.tokenizer_out import refuse_more
 from danlu.tokenizer_texts import Texts, options
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def command(size: int, out: Path | None, special: tuple[str, ...], force: bool, 
     then come those of --special, the 256 bytes, and what the text taught. The same text gives the same
     files. Of more than 25 million characters, rows evenly spread are taken that hold about so many, so
     that memory stays bounded; --sample-rows takes another number. Without --text it is the starter
-    tokenizer that is made again, byte for byte.
+    tokenizer that is made again, byte for byte. Leaves with exit code 1 if the report finds a failure.
 
     \b
     danlu tokenizer train --text corpus.jsonl chats.jsonl --size 6400 --out my-tokenizer
@@ -52,13 +53,17 @@ def command(size: int, out: Path | None, special: tuple[str, ...], force: bool, 
     out = out or STARTER
     check(size, special)
     paths.need_writable(out)
+    refuse_more(out)
     _refuse_another(out, size, force)
     made = train(texts.enough() if texts else corpus.texts(), size, special, progress=sys.stderr.isatty())
     if _holds(out) and not force and _load(out).fingerprint != made.fingerprint:
         raise _another(out)
     made.save(out)
     say(f"{out}: {made.size} tokens")
-    click.echo("\n".join(lines(measure(_load(out)))))
+    report = measure(_load(out))
+    click.echo("\n".join(lines(report)))
+    if report.failures:
+        sys.exit(1)
 
 
 def _holds(folder: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from danlu.base.errors import UserError
-from danlu.tokenizer_extend import refuse_there
+from danlu.tokenizer_out import refuse_there
 from danlu.tokenizer_texts import Texts, options
 
 
@@ -29,7 +29,7 @@ from danlu.tokenizer_texts import Texts, options
     metavar="N",
     help="The rows of embedding and head are padded to a multiple of this. [64]",
 )
-@click.option("--force", is_flag=True, help="Replace DIR if it is there.")
+@click.option("--force", is_flag=True, help="Replace finished weights in DIR.")
 def command(model: Path, out: Path, keep: int | None, multiple_of: int, force: bool, **given: Any) -> None:
     """Take the tokens that --text does not use out of MODEL (out/NAME, or a Hugging Face folder).
 
@@ -49,7 +49,7 @@ def command(model: Path, out: Path, keep: int | None, multiple_of: int, force: b
     texts = Texts(**given)
     if not texts:
         raise UserError("which text tells what is used?", "--text FILE")
-    refuse_there(out, model, force)
+    refuse_there(out, model, texts.paths(), force)
     cfg, old = vocabulary.checked(model)
     used = surgery.uses(old, texts) + surgery.uses(old, surgery.template_texts(old))
     trimmed = surgery.trim(old, used, keep, vocabulary.token_ids(model))

@@ -121,6 +121,19 @@ def test_a_control_token_that_can_be_typed_is_found():
     ]
 
 
+@pytest.mark.parametrize("name", ["a", "in", "Ġthe"])
+def test_only_control_tokens_that_can_be_typed_are_named(name):
+    def also(layout):
+        vocab, size = layout["model"]["vocab"], len(layout["model"]["vocab"])
+        number = vocab.setdefault(name, size)
+        layout["added_tokens"].append({**layout["added_tokens"][0], "id": number, "content": name})
+
+    report = measure(altered(also))
+    assert [(trip.name, trip.note) for trip in report.failures] == [
+        ("typed control tokens stay text", f"{name} can be typed")
+    ]
+
+
 def _with(change):
     layout = json.loads(STARTER._json)
     change(layout)

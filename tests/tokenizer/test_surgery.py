@@ -205,7 +205,7 @@ def test_a_trimmed_tokenizer_has_the_size_asked_for(size):
 
 
 def test_too_few_tokens_to_keep_is_said():
-    with pytest.raises(UserError, match="259 tokens cannot be missed"):
+    with pytest.raises(UserError, match="259 tokens cannot be left out"):
         surgery.trim(kinds.starter(), Counter(), 100)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 
@@ -11,8 +12,10 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tokenizer_kinds as kinds
 from danlu.base.errors import UserError
 from danlu.tokenizer.tokenizer import Tokenizer
+from danlu.tokenizer.train import train
 
 STARTER = Tokenizer.load("starter")
 SAMPLES = [
@@ -182,3 +185,25 @@ def test_the_tokenizer_needs_no_torch():
     assert (
         subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
     )
+
+
+def test_a_save_that_cannot_finish_leaves_the_older_tokenizer_as_it_was(tmp_path):
+    older = train(["the cat and the dog\n"] * 9, 262)
+    older.save(tmp_path)
+    starter = Tokenizer.load("starter")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            starter.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert Tokenizer.load(tmp_path).fingerprint == older.fingerprint
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "chat_template.jinja", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+
+
+def test_a_text_is_folded_as_the_vocabulary_folds_it():
+    assert kinds.wordpiece().normalised("Hello") == "hello"
+    assert kinds.starter().normalised("Hello") == "Hello"

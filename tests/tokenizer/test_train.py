@@ -44,6 +44,21 @@ def test_own_text_makes_an_own_tokenizer(tmp_path):
     assert (tmp_path / "own" / "tokenizer.json").is_file()
 
 
+@pytest.mark.parametrize(
+    ("special", "size"), [("a", 274), ("Ġ", 274), ("\u0142", 274), ("the", 274), ("Ġthe", 274)]
+)
+def test_a_control_token_that_text_could_become_is_refused(special, size):
+    with pytest.raises(UserError, match="whoever types it would steer"):
+        train(["the cat <|> the dog <|> the end\n"] * 20, size, [special])
+
+
+@pytest.mark.parametrize("special", ["<|tool|>", "<the>", "炼", "the cat"])
+def test_a_control_token_with_signs_of_its_own_is_never_made_of_text(special):
+    made = train(["the cat <|> the dog 炼 <the> the end\n"] * 20, 272, [special])
+    assert 3 not in made.encode(f"{special} the {special}")
+    assert made.control[special]["id"] == 3
+
+
 def test_too_little_text_for_the_size_is_said():
     with pytest.raises(UserError, match="300 were asked for"):
         train(["a"], size=300)

@@ -28,11 +28,11 @@ ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": F
 
 def opened(tokenizer: Tokenizer) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return copies of tokenizer.json and of the settings, to be changed."""
-    layout: dict[str, Any] = json.loads(tokenizer._json)
+    layout = tokenizer.layout
     vocab = layout["model"]["vocab"]
     if isinstance(vocab, dict):
         vocab |= {token["content"]: token["id"] for token in layout["added_tokens"]}
-    return layout, json.loads(json.dumps(tokenizer._settings))
+    return layout, tokenizer.settings
 
 
 def closed(
@@ -44,7 +44,7 @@ def closed(
     """
     made = Tokenizer(readable(json.dumps(layout)), settings, tokenizer.template, tokenizer.name)
     for new, old in enumerate(range(tokenizer.size) if kept is None else kept):
-        assert made._inner.id_to_token(new) == tokenizer._inner.id_to_token(old), (new, old)
+        assert made.token_text(new) == tokenizer.token_text(old), (new, old)
     for text in made.control:
         if steers(made, text) and not steers(tokenizer, text):
             raise UserError(

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tokenizers import decoders
+
 from danlu.tokenizer.decoding import HALF
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -18,6 +20,7 @@ PLANE, PIECE = 0x10000, 512
 FULL = (0, 1, 2, 3, 14)  # planes in which characters are assigned
 NAMED = 3  # culprits told of each check
 SPACE_SIGN = "\u2581"  # what stands for a space in SentencePiece's vocabularies, so that it is one when typed
+BYTE_LETTERS = decoders.ByteLevel()
 TEXTS = {
     "Chinese": "今天天气很好，我们去公园散步吧！“炼丹”三年，𠮷野家。",
     "English": "It's 3.14 o'clock, isn't it?  Yes - e-mail me (twice) @ noon.",
@@ -41,7 +44,7 @@ class Trip:
 
 def promises(tokenizer: Tokenizer) -> bool:
     """Return whether every text must come back: any byte can be said by this vocabulary."""
-    layout = json.loads(tokenizer._json)
+    layout = tokenizer.layout
     said = json.dumps([layout.get("pre_tokenizer"), layout.get("decoder")])
     return '"ByteLevel"' in said or bool(layout["model"].get("byte_fallback"))
 
@@ -59,13 +62,7 @@ def trips(tokenizer: Tokenizer) -> Iterator[Trip]:
 def comes_back(tokenizer: Tokenizer, text: str) -> bool:
     """Return whether a text comes back as it was, or as the tokenizer's own normalizer leaves it."""
     decoded = tokenizer.decode(tokenizer.encode(text))
-    return decoded == text or decoded == normalised(tokenizer, text)
-
-
-def normalised(tokenizer: Tokenizer, text: str) -> str:
-    """Return a text as the tokenizer's normalizer leaves it."""
-    normalizer = tokenizer._inner.normalizer
-    return text if normalizer is None else str(normalizer.normalize_str(text))
+    return decoded == text or decoded == tokenizer.normalised(text)
 
 
 def blamed(tokenizer: Tokenizer, text: str) -> list[str]:
@@ -109,12 +106,13 @@ def _stream(tokenizer: Tokenizer, name: str, text: str, promised: bool) -> Trip:
 
 
 def _typed(tokenizer: Tokenizer) -> Trip:
+    """Check that no control token comes of its name, nor of the bytes that its letters stand for."""
     control = {token["id"] for token in tokenizer.control.values()}
     control.discard(tokenizer.token_id(str(tokenizer.variables.get("unk_token"))))
-    guilty = [
-        text
-        for text in tokenizer.control
-        if not control.isdisjoint([*tokenizer.encode(text), *tokenizer.encode(f"a{text} b")])
-    ]
+    made: set[int] = set()
+    for name in tokenizer.control:
+        for text in {name, BYTE_LETTERS.decode([name])}:
+            made.update(tokenizer.encode(text), tokenizer.encode(f"a{text} b"))
+    guilty = [text for text, token in tokenizer.control.items() if token["id"] in made & control]
     note = f"{' '.join(guilty[:NAMED])} can be typed" if guilty else ""
     return Trip("typed control tokens stay text", not guilty, note)

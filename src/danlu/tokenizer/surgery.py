@@ -102,7 +102,7 @@ def learn_tokens(tokenizer: Tokenizer, texts: Iterable[str], size: int, longest:
         )
     if size <= old:
         raise UserError(f"size {size}: the vocabulary has {old} tokens already", f"more than {old}")
-    names = [tokenizer._inner.id_to_token(number) or "" for number in range(old)]
+    names = [tokenizer.token_text(number) or "" for number in range(old)]
     ending = layout["model"].get("end_of_word_suffix") or ""
 
     def fits(text: str) -> bool:
@@ -129,9 +129,7 @@ def _words(tokenizer: Tokenizer, layout: dict[str, Any], texts: Iterable[str]) -
     """
     lonely = layouts.lonely(tokenizer, layout)
     begins = {
-        number
-        for text, number in tokenizer._inner.get_vocab(with_added_tokens=False).items()
-        if text.startswith(SPACE_SIGN)
+        number for text, number in tokenizer.vocabulary(added=False).items() if text.startswith(SPACE_SIGN)
     }
     words: Counter[tuple[int, ...]] = Counter()
     for batch in _batches(texts):
@@ -199,10 +197,10 @@ def trim(
     for number in sorted(kept):
         kept |= needs.of(number)
     if size is not None and len(kept) > size:
-        raise UserError(f"--keep {size}: {len(kept)} tokens cannot be missed", f"{len(kept)} or more")
+        raise UserError(f"--keep {size}: {len(kept)} tokens cannot be left out", f"{len(kept)} or more")
     wanted = [number for number, _ in sorted(used.items(), key=lambda pair: (-pair[1], pair[0]))]
     if size is not None:
-        wanted += sorted(set(tokenizer._inner.get_vocab().values()) - used.keys())
+        wanted += sorted(set(tokenizer.vocabulary().values()) - used.keys())
     for number in wanted:
         more = needs.of(number) - kept
         if size is None or len(kept) + len(more) <= size:
@@ -223,7 +221,7 @@ class _Needs:
     def of(self, number: int) -> set[int]:
         if self._model["type"] != "BPE" or number in self._added:
             return {number}
-        text = self._tokenizer._inner.id_to_token(number) or ""
+        text = self._tokenizer.token_text(number) or ""
         parts = made_on_the_way(text, self._ranks, self._model.get("end_of_word_suffix") or "")
         found = {self._model["vocab"][part] for part in parts if part in self._model["vocab"]}
         return found | {number}

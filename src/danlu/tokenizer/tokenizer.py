@@ -11,6 +11,7 @@ A folder with only a SentencePiece `tokenizer.model` is refused with the remedy.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import json
@@ -70,6 +71,11 @@ class Tokenizer:
         """What tokenizer.json holds, parsed anew."""
         return dict(json.loads(self._json))
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What tokenizer_config.json holds, a copy."""
+        return copy.deepcopy(self._settings)
+
     @classmethod
     def load(cls, source: str | Path = "starter") -> Tokenizer:
         """Return the tokenizer of a folder (or of its tokenizer.json); "starter" is the shipped one."""
@@ -124,6 +130,19 @@ class Tokenizer:
         """Return the id of a token by its text in the vocabulary, or None."""
         return self._inner.token_to_id(text)
 
+    def token_text(self, number: int) -> str | None:
+        """Return the text of a token in the vocabulary, in its own alphabet, or None."""
+        return self._inner.id_to_token(number)
+
+    def vocabulary(self, added: bool = True) -> dict[str, int]:
+        """Return every token's id by its text; without the added ones, what only the model knows."""
+        return self._inner.get_vocab(with_added_tokens=added)
+
+    def normalised(self, text: str) -> str:
+        """Return a text as it is before it is cut: most vocabularies leave it alone, some fold it."""
+        normalizer = self._inner.normalizer
+        return text if normalizer is None else str(normalizer.normalize_str(text))
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the vocabulary and the choice of control tokens: equal means equal ids."""
@@ -148,16 +167,19 @@ class Tokenizer:
         return lengths
 
     def save(self, folder: Path) -> None:
-        """Write the three files, readable by transformers 4.57 and 5 and by every server built on them."""
+        """Write the three files, readable by transformers 4.57 and 5 and by every server built on them.
+
+        Each is replaced in one step, the vocabulary last: until then an older one stays in place.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokenizer.json").write_text(self._json, encoding="utf-8")
         settings = _portable(self._settings)
         if self.template is not None:
             settings["chat_template"] = self.template
-            (folder / "chat_template.jinja").write_text(self.template, encoding="utf-8")
+            paths.write_text(folder / "chat_template.jinja", self.template)
         paths.write_text(
             folder / "tokenizer_config.json", json.dumps(settings, ensure_ascii=False, indent=2) + "\n"
         )
+        paths.write_text(folder / "tokenizer.json", self._json)
 
     def _speaks_chatml(self) -> bool:
         return {"<|im_start|>", "<|im_end|>"} <= self.control.keys()

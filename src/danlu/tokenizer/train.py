@@ -77,7 +77,9 @@ def train(
             f"the texts give {found} tokens, {size} were asked for",
             f"train on more text, or ask for {found} tokens or fewer",
         )
-    return Tokenizer(readable(inner.to_str()), SETTINGS)
+    made = Tokenizer(readable(inner.to_str()), SETTINGS)
+    _refuse_typed(made)
+    return made
 
 
 def check(size: int, specials: Sequence[str] = ()) -> None:
@@ -93,6 +95,22 @@ def check(size: int, specials: Sequence[str] = ()) -> None:
             raise UserError(f"special token {special!r}: is empty", "a name such as '<|tool|>'")
         if special in SPECIALS or special in specials[:number]:
             raise UserError(f"special token {special!r}: is there already", "name each once")
+        if special in pre_tokenizers.ByteLevel.alphabet():
+            raise _typed(special)
+
+
+def _refuse_typed(tokenizer: Tokenizer) -> None:
+    """Refuse control tokens that ordinary text becomes: no merge may make one."""
+    made = {left + right for left, right in tokenizer.layout["model"]["merges"]}
+    for text, token in tokenizer.control.items():
+        if text in made or token["id"] in tokenizer.encode(text):
+            raise _typed(text)
+
+
+def _typed(special: str) -> UserError:
+    return UserError(
+        f"special token {special!r}: whoever types it would steer", "a name with signs, such as '<|tool|>'"
+    )
 
 
 def readable(text: str) -> str:
