@@ -232,12 +232,16 @@ def test_a_file_that_cannot_be_read_stops_no_other(check, tmp_path):
     (tmp_path / "empty.jsonl").touch()
     packed = gzip.compress((tmp_path / "good.jsonl").read_bytes() * 40)
     (tmp_path / "cut.jsonl.gz").write_bytes(packed[: len(packed) // 2])
-    names = ["absent.jsonl", "dead.jsonl", "empty.jsonl", "cut.jsonl.gz"]
+    (tmp_path / "blank.jsonl").write_text("\n \n")
+    (tmp_path / "wide.jsonl").write_bytes('{"text": "a"}\n'.encode("utf-16"))
+    names = ["dead.jsonl", "empty.jsonl", "cut.jsonl.gz", "blank.jsonl", "wide.jsonl"]
     code, out, _ = check(*(tmp_path / name for name in names), good)
     assert code == 1
     for name in names:
-        assert any(line.startswith(str(tmp_path / name)) and ";" in line for line in out.splitlines()), name
+        [said] = [line for line in out.splitlines() if line.startswith(str(tmp_path / name))]
+        assert said.count(f"{name}:") == 1 and ";" in said
     assert "found: sft chat" in out
+    assert f"{tmp_path / 'blank.jsonl'}: holds no row; put rows in it" in out
 
 
 def test_folders_lists_and_tables_are_read_and_named_by_their_places(found, tmp_path):
@@ -293,45 +297,6 @@ def test_what_was_fixed_passes(check, found, tmp_path):
     )
     stood = (tmp_path / "a.jsonl").read_bytes().splitlines()[: len(CLEAN)]
     assert fixed.read_bytes().splitlines()[: len(CLEAN)] == stood
-
-
-def test_fix_never_writes_over_what_is_there(check, tmp_path):
-    path = write(tmp_path / "a.jsonl", *CLEAN)
-    (tmp_path / "a.fixed.jsonl").write_text("mine")
-    code, out, err = check(path, "--fix")
-    assert code == 2 and "is there already" in err and out == ""
-    assert (tmp_path / "a.fixed.jsonl").read_text() == "mine"
-    assert check(path, "--fix", "--force")[0] == 0
-    assert len((tmp_path / "a.fixed.jsonl").read_text(encoding="utf-8").splitlines()) == 8
-
-
-def test_fix_and_quarantine_share_what_was_bad(check, tmp_path):
-    path, aside = write(tmp_path / "a.jsonl", '{"text": "a",}', '{"text": ""}'), tmp_path / "bad.jsonl"
-    check(path, "--fix", "--quarantine", aside)
-    assert (tmp_path / "a.fixed.jsonl").read_text() == '{"text": "a"}\n'
-    assert [json.loads(line)["line"] for line in aside.read_text().splitlines()] == [2]
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ([], "Missing argument"),
-        (["A", "--for", "chatt"], "did you mean 'chat'"),
-        (["A", "--seq-len", "0"], "--seq-len"),
-        (["A", "--tokenizer", "nowhere"], "no such folder"),
-        (["A", "--fields", "text"], "is no pair"),
-        (["A", "--quarantine", "A"], "one of the files"),
-        (["A", "--fields", "a.b=c"], "there is no 'a.b'"),
-        (["A", "--encoding", "latin-1"], "--encoding"),
-        (["A", "--nope"], "--nope"),
-    ],
-)
-def test_a_wrong_call_is_two_lines_and_exit_2(words, said, check, tmp_path):
-    path = write(tmp_path / "a.jsonl", *CLEAN)
-    before = (tmp_path / "a.jsonl").read_bytes()
-    code, _, err = check(*(path if word == "A" else word for word in words))
-    assert code == 2 and said in err and len(err.strip().splitlines()) == 2
-    assert (tmp_path / "a.jsonl").read_bytes() == before
 
 
 def test_fields_may_be_called_otherwise(found, tmp_path):

@@ -218,6 +218,8 @@ def test_a_bad_row_is_shown_with_what_is_wrong(show, tmp_path):
     ("words", "said"),
     [
         (["absent.jsonl"], "no such file"),
+        (["BLANK"], "holds no row"),
+        (["IDS"], "ids.jsonl:2: input_ids[1] is 9999999"),
         (["FILE", "--row", "9"], "there is no row"),
         (["FILE", "--row", "1", "--random", "1"], "does not go with"),
         (["FILE", "--for", "chit"], "there is no purpose"),
@@ -227,7 +229,13 @@ def test_a_bad_row_is_shown_with_what_is_wrong(show, tmp_path):
 )
 def test_a_wrong_call_is_two_lines_and_exit_2(words, said, tmp_path, capsys):
     path = write(tmp_path / "a.jsonl", {"text": "fine"})
+    (tmp_path / "blank.jsonl").write_text("\n \n")
+    files = {
+        "FILE": path,
+        "BLANK": tmp_path / "blank.jsonl",
+        "IDS": write(tmp_path / "ids.jsonl", {"text": "fine"}, {"input_ids": [1, 9999999]}),
+    }
     with pytest.raises(SystemExit) as left:
-        cli.main(["data", "show", *(str(path) if word == "FILE" else word for word in words)])
+        cli.main(["data", "show", *(str(files.get(word, word)) for word in words)])
     err = capsys.readouterr().err
     assert left.value.code == 2 and said in err and len(err.strip().splitlines()) == 2

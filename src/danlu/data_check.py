@@ -4,79 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from danlu.data.records import PURPOSES
+from danlu.reading_options import reading_of, reading_options
+
+if TYPE_CHECKING:
+    from danlu.data.lint.mending import Mended
+    from danlu.data.lint.quarantine import Aside
+    from danlu.data.lint.survey import Options, Survey
+
 ALL_BAD, FEW = 1000, 5  # bad rows, and remarks, of one kind that are shown unless --limit says otherwise
-READING = [
-    click.option(
-        "--fields", multiple=True, metavar="OURS=THEIRS", help="Which of their keys stands for ours."
-    ),
-    click.option(
-        "--encoding",
-        default="auto",
-        show_default=True,
-        type=click.Choice(["auto", "utf-8", "gb18030"]),
-        help="How bytes stand for characters; auto: told from them.",
-    ),
-    click.option(
-        "--text-by",
-        default="line",
-        show_default=True,
-        type=click.Choice(["line", "paragraph", "file"]),
-        help="What one text of a .txt file is.",
-    ),
-]
-"""How files are to be read: options that `danlu data show` has too."""
-
-
-def reading_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say how files are read."""
-    for option in reversed(READING):
-        command = option(command)
-    return command
-
-
-def reading_of(fields: tuple[str, ...], encoding: str, text_by: str) -> Any:
-    """Return what the options say of how files are read."""
-    from danlu.base.errors import UserError
-    from danlu.data.fields import Names
-    from danlu.data.formats import Reading
-
-    table = {}
-    for pair in (pair for word in fields for pair in word.split(",")):
-        ours, equals, theirs = pair.partition("=")
-        if not (ours and equals and theirs):
-            raise UserError(
-                f"--fields: '{pair}' is no pair", "--fields ours=theirs, such as --fields text=body"
-            )
-        table[ours.strip()] = theirs.strip()
-    Names(table)  # what names nothing is a wrong call
-    return Reading(table, encoding, text_by)
 
 
 @click.command(name="check")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
-    "--for", "purpose", metavar="PURPOSE", help="pretrain, chat, prompt ...; else whatever rows serve."
+    "--for", "purpose", type=click.Choice(PURPOSES), help="What the rows are for; else whatever they serve."
 )
 @click.option(
     "--against", multiple=True, metavar="PATH", help="Rows that must not be among them: a test set."
 )
 @click.option("--seq-len", type=click.IntRange(min=1), help="Say what does not fit into so many tokens.")
-@click.option("--tokenizer", default="starter", show_default=True, metavar="DIR", help="What counts tokens.")
+@click.option("--tokenizer", default="starter", show_default=True, metavar="DIR", help="Tokenizer folder.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option(
     "--quarantine", metavar="FILE", help="Write the bad rows there, each with its place and problem."
 )
 @click.option("--fix", is_flag=True, help="Write NAME.fixed.jsonl beside each file, mended without guessing.")
-@click.option("--force", is_flag=True, help="Let --fix replace a NAME.fixed.jsonl that is there.")
+@click.option("--force", is_flag=True, help="Let --fix and --quarantine replace files that are there.")
 @click.option("--strict", is_flag=True, help="A remark counts as bad.")
 @click.option(
-    "--limit", type=click.IntRange(min=0), metavar="N", help="Show N findings of each kind; 0: all."
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"Show N findings of each kind; 0: all. [{ALL_BAD} bad rows, {FEW} remarks]",
 )
 @reading_options
 def command(
@@ -106,33 +72,11 @@ def command(
     danlu data check train.jsonl --against valid.jsonl --strict
     danlu data check raw.jsonl --fix --quarantine bad.jsonl
     """
-    from danlu.base.errors import pick
     from danlu.data.lint import report
-    from danlu.data.lint.findings import BAD, REMARK, Findings
-    from danlu.data.lint.mending import Mending, fixed, need_free
-    from danlu.data.lint.quarantine import quarantine_for
-    from danlu.data.lint.survey import Options, Survey
-    from danlu.data.records import PURPOSES
-    from danlu.tokenizer.tokenizer import Tokenizer
+    from danlu.data.lint.survey import Options
 
-    if purpose is not None:
-        pick("purpose of data", purpose, PURPOSES)
     options = Options(purpose, seq_len, reading_of(fields, encoding, text_by))
-    kept = {BAD: ALL_BAD, REMARK: FEW} if limit is None else {BAD: limit, REMARK: limit}
-    survey = Survey(options, Tokenizer.load(tokenizer), Findings(kept))
-    mended: list[Any] = []
-    with contextlib.ExitStack() as stack:
-        aside = stack.enter_context(quarantine_for(quarantine, paths)) if quarantine else None
-        if fix:
-            for path in filter(Path.is_file, map(Path, paths)):
-                need_free(fixed(path), force)
-        else:
-            survey.on_bad = aside
-        survey.read(paths)
-        survey.read(against, against=True)
-        survey.finish()
-        if fix:
-            mended = Mending(options, force, survey.unsaid, aside).mend(paths)
+    survey, mended = _found(paths, against, options, tokenizer, limit, Wish(quarantine, fix, force))
     if as_json:
         for piece in report.as_json(survey, strict, mended):
             click.echo(piece, nl=False)
@@ -140,3 +84,59 @@ def command(
         for line in report.lines(survey, strict, mended):
             click.echo(line)
     sys.exit(report.code(survey, strict))
+
+
+class Wish(NamedTuple):
+    """What is to be written."""
+
+    quarantine: str | None
+    fix: bool
+    force: bool
+
+
+def _found(
+    paths: Sequence[str],
+    against: Sequence[str],
+    options: Options,
+    tokenizer: str,
+    limit: int | None,
+    wish: Wish,
+) -> tuple[Survey, list[Mended]]:
+    """Return what was found in the rows, and what became of the files; a wrong call is refused before."""
+    from danlu.data.lint import walk
+    from danlu.data.lint.mending import outputs
+    from danlu.data.lint.quarantine import quarantine_for
+    from danlu.data.outputs import need_free
+
+    survey = _survey(options, tokenizer, limit)
+    files, others = walk.resolved(paths), walk.resolved(against)
+    written = list(outputs(files).values()) if wish.fix else []
+    for out in written:
+        need_free("--fix", out, [*files, *others], wish.force)
+    with contextlib.ExitStack() as stack:
+        aside = None
+        if wish.quarantine:
+            taken = [*files, *others, *written]
+            aside = stack.enter_context(quarantine_for(wish.quarantine, taken, wish.force))
+        survey.on_bad = None if wish.fix else aside
+        survey.read(files)
+        survey.read(others, against=True)
+        survey.finish()
+        return survey, _mend(survey, files, aside, wish.force) if wish.fix else []
+
+
+def _survey(options: Options, tokenizer: str, limit: int | None) -> Survey:
+    """Return what looks at rows, with nothing seen yet."""
+    from danlu.data.lint.findings import BAD, REMARK, Findings
+    from danlu.data.lint.survey import Survey
+    from danlu.tokenizer.tokenizer import Tokenizer
+
+    kept = {BAD: ALL_BAD, REMARK: FEW} if limit is None else {BAD: limit, REMARK: limit}
+    return Survey(options, Tokenizer.load(tokenizer), Findings(kept))
+
+
+def _mend(survey: Survey, files: Sequence[Path], aside: Aside | None, force: bool) -> list[Mended]:
+    """Write the files of a survey again, and set aside what cannot be mended."""
+    from danlu.data.lint.mending import Mending
+
+    return Mending(survey.options, force, survey.unsaid, aside).mend(files)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from danlu.base.errors import UserError
 from danlu.data.records import PURPOSES
+from danlu.reading_options import reading_of, reading_options
+
+if TYPE_CHECKING:
+    from danlu.data.sources import Source
 
 
 @click.command(name="convert")
@@ -17,7 +22,11 @@ from danlu.data.records import PURPOSES
 @click.option("--flat-tools", is_flag=True, help="Write tools and calls out as text of the chat.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Leave out longer rows.")
 @click.option(
-    "--tokenizer", default="starter", show_default=True, metavar="DIR", help="Whose tokens and template."
+    "--tokenizer",
+    default="starter",
+    show_default=True,
+    metavar="DIR",
+    help="Tokenizer folder, with its template.",
 )
 @click.option(
     "--max-rows", type=click.IntRange(min=1), metavar="N", help="Stop after as many converted rows."
@@ -28,16 +37,14 @@ from danlu.data.records import PURPOSES
 )
 @click.option("--seed", default=42, show_default=True, help="Which ordinary rows come when.")
 @click.option(
-    "--fields", multiple=True, metavar="OURS=THEIRS", help="Which key stands for which; again and again."
-)
-@click.option("--encoding", default="auto", show_default=True, help="Of the files: utf-8, gb18030, or auto.")
-@click.option(
     "--on-bad-row",
     type=click.Choice(["refuse", "skip"]),
     default="refuse",
     show_default=True,
     help="Stop at the first, or leave them out and count them.",
 )
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@reading_options
 def command(
     paths: tuple[str, ...],
     out: Path,
@@ -49,9 +56,11 @@ def command(
     mix: tuple[str, ...],
     mix_ratio: float | None,
     seed: int,
+    on_bad_row: str,
+    force: bool,
     fields: tuple[str, ...],
     encoding: str,
-    on_bad_row: str,
+    text_by: str,
 ) -> None:
     """Write rows of any known shape as plain rows of ours, one JSON line each.
 
@@ -65,7 +74,8 @@ def command(
     With --flat-tools chats are {"conversations": [{"role", "content"}]}: tools, calls and thoughts become
     the text that the tokenizer's template writes for them, so that a model reads the very same tokens.
 
-    FILE appears when all is written, or not at all. A bad row is refused by file and line.
+    FILE appears when all is written, or not at all; one that is there stays, unless --force is given.
+    A bad row is refused by file and line.
 
     \b
     danlu data convert alpaca.json --for chat --out data/sft.jsonl
@@ -75,14 +85,15 @@ def command(
     """
     from danlu.base.log import say
     from danlu.data.convert import Wish, convert
-    from danlu.data.formats import Reading
+    from danlu.data.outputs import need_free
     from danlu.data.sources import Source
     from danlu.tokenizer.tokenizer import Tokenizer
 
     _check(out, mix, mix_ratio)
-    reading = Reading(fields=_pairs(fields), encoding=encoding)
+    reading = reading_of(fields, encoding, text_by)
     source = Source(paths, purpose, reading)
     ordinary = Source(mix, purpose, reading) if mix else None
+    need_free("--out", out, _files(source, ordinary), force)
     wish = Wish(
         tokenizer=Tokenizer.load(tokenizer) if flat_tools or max_tokens else None,
         max_tokens=max_tokens,
@@ -108,9 +119,6 @@ def _check(out: Path, mix: tuple[str, ...], mix_ratio: float | None) -> None:
         raise UserError(f"{given} is given without {lacking}", "give both: --mix FILE --mix-ratio 0.2")
 
 
-def _pairs(fields: tuple[str, ...]) -> dict[str, str]:
-    """Return OURS=THEIRS as a table."""
-    for each in fields:
-        if not all(each.partition("=")):
-            raise UserError(f"--fields {each}: is not OURS=THEIRS", "--fields text=body")
-    return dict(each.split("=", 1) for each in fields)
+def _files(*sources: Source | None) -> list[Path]:
+    """Return the files of all sources."""
+    return [file.path for source in sources if source is not None for file in source.files]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from danlu.data_check import reading_options
+from danlu.reading_options import reading_of, reading_options
 
 
 @click.command(name="prepare")
@@ -79,7 +79,6 @@ def command(
     from danlu.data.prepared import prepare
     from danlu.data.sources import Source
     from danlu.data.store import Task
-    from danlu.data_check import reading_of
     from danlu.tokenizer.tokenizer import Tokenizer
 
     reading = reading_of(fields, encoding, text_by)

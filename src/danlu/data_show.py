@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from danlu.data_check import reading_of, reading_options
+from danlu.reading_options import reading_of, reading_options
 
 if TYPE_CHECKING:
     from danlu.data.lint.view import View
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 @click.option("--row", type=click.IntRange(min=1), metavar="LINE", help="Begin with the row of this line.")
 @click.option("--random", "seed", type=int, metavar="SEED", help="Any rows, chosen by this seed.")
 @click.option("--for", "purpose", metavar="PURPOSE", help="pretrain, chat, prompt ...; else what rows are.")
-@click.option("--tokenizer", default="starter", show_default=True, metavar="DIR", help="Whose tokens.")
+@click.option("--tokenizer", default="starter", show_default=True, metavar="DIR", help="Tokenizer folder.")
 @click.option("--seq-len", type=click.IntRange(min=1), help="Show where samples are cut.")
 @click.option("--tokens", is_flag=True, help="Part the tokens, and list their ids.")
 @click.option("--no-color", is_flag=True, help="Marks instead of colours; so is a pipe, and NO_COLOR.")
-@click.option("--stage", default="sft", show_default=True, help="Whose weights: sft, reason.")
+@click.option("--stage", default="sft", show_default=True, help="Stage whose weights count: sft or reason.")
 @reading_options
 def command(
     paths: tuple[str, ...],
@@ -130,6 +130,7 @@ def every_row(paths: tuple[str, ...], purpose: str | None, reading: Any) -> Iter
 
 def show(met: Met, tokenizer: Tokenizer, options: Any, console: Any, tokens: bool) -> None:
     """Print one row; `console` is None where there are no colours."""
+    from danlu.base.errors import UserError
     from danlu.data.lint.painting import listed, marked, painted
     from danlu.data.lint.view import views
     from danlu.data.rows import BadRow
@@ -137,7 +138,11 @@ def show(met: Met, tokenizer: Tokenizer, options: Any, console: Any, tokens: boo
     if isinstance(met.record, BadRow):
         click.echo(f"\n{met.file}:{met.line}: {met.record}; {met.record.hint}")
         return
-    for view in views(met.record, tokenizer, options):
+    try:
+        seen = views(met.record, tokenizer, options)
+    except UserError as error:
+        raise UserError(f"{met.file}:{met.line}: {error.problem}", error.hint) from None
+    for view in seen:
         place = click.style(f"\n{met.file}:{met.line}  {met.shape}", bold=True)
         click.echo(f"{place}  {sizes(view, tokenizer)}")
         if view.title:

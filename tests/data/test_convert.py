@@ -48,6 +48,7 @@ def lines(path):
 
 
 def write(path, rows):
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path
 
@@ -225,7 +226,7 @@ def test_a_chat_is_measured_with_its_tools_and_a_preference_by_its_longer_side(t
     size = len(encode_chat(STARTER, TALK, TOOLS).ids)
     out = tmp_path / "out.jsonl"
     for limit, kept in ((size, 3), (size - 1, 2), (len(encode_chat(STARTER, short).ids), 1)):
-        run(write(tmp_path / "in.jsonl", rows), "--max-tokens", limit, "--out", out)
+        run(write(tmp_path / "in.jsonl", rows), "--max-tokens", limit, "--out", out, "--force")
         assert len(lines(out)) == kept
 
 
@@ -240,7 +241,7 @@ def mixed(tmp_path, count, ordinary, ratio, seed=42):
     rows = write(tmp_path / "in.jsonl", [{"text": f"t{i}"} for i in range(count)])
     others = write(tmp_path / "mix.jsonl", [{"text": f"o{i}"} for i in range(ordinary)])
     out = tmp_path / "out.jsonl"
-    told = run(rows, "--mix", others, "--mix-ratio", ratio, "--seed", seed, "--out", out)
+    told = run(rows, "--mix", others, "--mix-ratio", ratio, "--seed", seed, "--out", out, "--force")
     return [row["text"] for row in lines(out)], told
 
 
@@ -276,7 +277,7 @@ def test_a_bad_row_is_refused_by_file_and_line_and_an_older_file_stays(tmp_path)
         if before:
             out.write_text(before)
         with pytest.raises(UserError, match=rf"{file}:2: text: is empty"):
-            run(file, "--for", "pretrain", "--out", out)
+            run(file, "--for", "pretrain", "--out", out, "--force")
         assert (out.read_text() if before else out.exists()) == (before or False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"], (
         "nothing half-written"
@@ -292,10 +293,38 @@ def test_bad_rows_are_left_out_counted_and_the_first_are_named(tmp_path):
     assert f"{file}:6" not in told
 
 
-def test_a_file_is_replaced_by_what_is_made_of_it(tmp_path):
+def test_a_file_that_is_read_is_never_replaced(tmp_path):
     file = write(tmp_path / "rows.jsonl", [{"content": "a"}, {"content": "b"}])
-    run(file, "--out", file)
-    assert lines(file) == [{"text": "a"}, {"text": "b"}]
+    other = write(tmp_path / "mix" / "more.jsonl", [{"content": "c"}])
+    (tmp_path / "link.jsonl").symlink_to(file)
+    before = file.read_bytes(), other.read_bytes()
+    for out in (file, tmp_path / "link.jsonl", tmp_path / "mix" / ".." / "rows.jsonl", other):
+        with pytest.raises(UserError, match="is one of the files that are read"):
+            run(file, "--mix", other.parent, "--mix-ratio", 1, "--out", out, "--force")
+    assert (file.read_bytes(), other.read_bytes()) == before
+
+
+def test_any_other_file_is_replaced_only_if_so_wished(tmp_path):
+    file, out = write(tmp_path / "rows.jsonl", [{"content": "a"}]), tmp_path / "out.jsonl"
+    out.write_text("mine")
+    with pytest.raises(UserError, match="out.jsonl is there already") as error:
+        run(file, "--out", out)
+    assert "--force" in error.value.hint and out.read_text() == "mine"
+    run(file, "--out", out, "--force")
+    assert lines(out) == [{"text": "a"}]
+
+
+def test_a_file_without_a_row_is_said_to_be_that(tmp_path):
+    (tmp_path / "in.txt").write_text("\n \n")
+    with pytest.raises(UserError, match="in.txt: holds no row") as error:
+        run(tmp_path / "in.txt", "--out", tmp_path / "out.jsonl")
+    assert error.value.hint and not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_text_may_be_a_paragraph(tmp_path):
+    (tmp_path / "in.txt").write_text("one\ntwo\n\nthree\n")
+    run(tmp_path / "in.txt", "--text-by", "paragraph", "--out", tmp_path / "out.jsonl")
+    assert lines(tmp_path / "out.jsonl") == [{"text": "one\ntwo"}, {"text": "three"}]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from danlu.data import formats, progress
 from danlu.data.encode import Options
 from danlu.data.encoded import encoded
 from danlu.data.formats import Reading
-from danlu.data.store import fingerprint
+from danlu.data.parts import BlockEncoder
+from danlu.data.sources import Source
+from danlu.data.store import Task, fill, fingerprint
 from danlu.data.stream import open_stream
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -110,6 +112,24 @@ def test_a_bad_row_leaves_nothing_half_made(texts, cache):
     with pytest.raises(UserError, match=r"texts.jsonl:51: text: found a number"):
         encoded([texts], "pretrain", STARTER, Options(16))
     assert folders(cache) == []
+
+
+def test_a_file_without_a_row_is_refused_and_leaves_nothing(tmp_path, cache):
+    path = tmp_path / "b.jsonl"
+    path.write_text("\n \n")
+    with pytest.raises(UserError, match=r"b.jsonl: holds no row") as error:
+        encoded([path], "pretrain", STARTER, Options(16))
+    assert error.value.hint and folders(cache) == []
+
+
+def test_a_file_that_lost_its_rows_meanwhile_makes_no_store(tmp_path):
+    path = tmp_path / "b.jsonl"
+    path.write_text('{"text": "a"}\n')
+    task = Task(Source([path], "pretrain"), BlockEncoder("pretrain", STARTER, Options(16), Reading()))
+    path.write_text("\n \n")
+    with pytest.raises(UserError, match=r"b.jsonl: holds no row"):
+        fill(tmp_path / "store", task, task.described())
+    assert not (tmp_path / "store").exists()
 
 
 @pytest.fixture

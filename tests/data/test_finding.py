@@ -46,6 +46,17 @@ def test_a_folder_is_its_files_in_order_and_what_is_none_is_said(folder, capsys)
     assert said == [f"{folder}: passed over, not files of rows: x.png"]
 
 
+def test_a_mended_copy_beside_its_original_is_passed_over_and_said(folder, capsys):
+    for name in ("a.fixed.jsonl", "b.jsonl.fixed.jsonl", "x.fixed.jsonl", "sub/b.fixed.jsonl"):
+        (folder / name).write_text(json.dumps({"text": name}))
+    assert texts(folder) == ["in csv", "json", "sub/b.fixed.jsonl", "sub/c.txt", "x.fixed.jsonl"]
+    copies = "mended copies of others: a.fixed.jsonl, b.jsonl.fixed.jsonl"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{folder}: passed over, not files of rows: x.png; {copies}"
+    ]
+    assert texts(folder / "a.fixed.jsonl") == ["a.fixed.jsonl"], "by its name it is read"
+
+
 def test_a_pattern_is_every_file_like_it(folder):
     assert [path.name for path in files([f"{folder}/*.[jc]s*"])] == ["a.csv", "b.jsonl"]
     assert [path.name for path in files([f"{folder}/**/*.txt"])] == ["c.txt"]

@@ -146,6 +146,18 @@ def test_a_bad_row_is_refused_with_its_line_or_skipped_and_counted(tmp_path, cap
     assert "3 bad rows were skipped in epoch 1" in capsys.readouterr().err
 
 
+def test_a_row_that_cannot_be_encoded_is_refused_with_its_line_or_skipped(tmp_path, capsys):
+    good = texts(tmp_path / "good.jsonl", 20)
+    bad = tmp_path / "bad.jsonl"
+    lines = good.read_text().splitlines()
+    bad.write_text("\n".join([*lines[:5], '{"input_ids": [1, 9999999]}', *lines[5:]]) + "\n")
+    with pytest.raises(UserError, match=r"bad\.jsonl:6: input_ids\[1\] is 9999999"):
+        list(Stream(supply([bad]), **KEYS, epochs=1))
+    left = Stream(supply([bad], on_bad_row="skip"), **KEYS, epochs=1)
+    assert samples_of(left) == samples_of(Stream(supply([good]), **KEYS, epochs=1))
+    assert "1 bad rows were skipped in epoch 1" in capsys.readouterr().err
+
+
 def test_nothing_but_bad_rows_is_said_instead_of_read_for_ever(tmp_path):
     path = tmp_path / "bad.jsonl"
     path.write_text("{\n" * 10)

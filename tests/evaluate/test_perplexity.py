@@ -86,7 +86,7 @@ def test_given_ids_are_scored_as_they_are_and_a_label_is_no_text(tmp_path):
     ("row", "message"),
     [
         ({"chosen": CHAT, "rejected": CHAT}, "2: this is no text and no chat, but a preference"),
-        ({"input_ids": [1, TOKENIZER.size]}, r"row 2: input_ids\[1\]"),
+        ({"input_ids": [1, TOKENIZER.size]}, r"x.jsonl:2: input_ids\[1\]"),
     ],
 )
 def test_a_row_that_cannot_be_scored_is_refused(tmp_path, row, message):

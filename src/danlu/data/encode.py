@@ -20,7 +20,6 @@ import numpy as np
 
 from danlu.base.errors import UserError
 from danlu.data.records import Dialogue, Record, Text, Tokens
-from danlu.data.rows import split_row
 from danlu.data.tags import true_tags
 from danlu.tokenizer.chat import Chat, Span, encode_chats, weigh
 from danlu.tokenizer.memo import Memo
@@ -102,7 +101,7 @@ def pretrain(
     for row, record in records:
         weights, read = None, 0
         if isinstance(record, Tokens):
-            whole, read = known(record, tokenizer, row), record.read
+            whole, read = known(record, tokenizer), record.read
             weights = (np.arange(len(whole)) >= read).astype(np.float32) if read > 1 else None
         else:
             whole = np.frombuffer(begin + next(texts) + end, dtype)
@@ -121,14 +120,13 @@ def ids_dtype(tokenizer: Tokenizer) -> type[np.uint16] | type[np.int32]:
 _memo = functools.lru_cache(maxsize=2)(Memo)
 
 
-def known(record: Tokens, tokenizer: Tokenizer, row: int) -> np.ndarray:
-    """Return ids that are all of the vocabulary."""
+def known(record: Tokens, tokenizer: Tokenizer) -> np.ndarray:
+    """Return ids that are all of the vocabulary; who asks knows the row, and adds it to what is wrong."""
     ids = np.array(record.ids)
     if ids.max() >= tokenizer.size:
         place = int(np.argmax(ids >= tokenizer.size))
-        file, number = split_row(row)
         raise UserError(
-            f"file {file + 1}, row {number + 1}: input_ids[{place}] is {ids[place]}, and the vocabulary"
+            f"input_ids[{place}] is {ids[place]}, and the vocabulary"
             f" of {tokenizer.name} has {tokenizer.size:,} tokens",
             "use the tokenizer that made these ids",
         )

@@ -1,7 +1,8 @@
 """The files that some words mean: files, folders, patterns, and names on a hub.
 
 data/sft.jsonl        a file
-data/                 every file below that can be read, in order of names
+data/                 every file below that can be read, in order of names; no NAME.fixed.jsonl that
+                      `danlu data check --fix` wrote beside its original
 data/part-*.csv       a pattern
 saved/                what `save_to_disk` wrote: its shards in their order
 hf://owner/name       a data set of a hub, fetched into the cache (danlu/hub)
@@ -19,10 +20,11 @@ from typing import Any
 
 from danlu.base.errors import UserError
 from danlu.base.log import say
-from danlu.data.formats import FORMATS
+from danlu.data.formats import FORMATS, PACKED
 from danlu.data.formats.opening import ending
 
 HUB = re.compile(r"^(hf|ms):/{1,2}(?=[^/])")
+FIXED = ".fixed.jsonl"  # what `danlu data check --fix` writes
 PASSED = re.compile(
     r"^(readme|license|licence|notice|citation|changelog)(\.|$)|\.md$|^dataset_(infos?|dict)\.json$|^state\.json$"
     r"|_imgs\.tsv$",  # pictures beside texts, as Chinese-CLIP has them
@@ -65,20 +67,35 @@ def _folder(folder: Path) -> list[Path]:
         return _splits(folder)
     if (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file():
         return _saved(folder)
-    right: list[Path] = []
-    others: list[Path] = []
-    for file in _below(folder):
-        if PASSED.search(file.name):
-            continue
-        (right if ending(file) else others).append(file)
+    below = [file for file in _below(folder) if not PASSED.search(file.name)]
+    others = [file for file in below if not ending(file)]
+    right = [file for file in below if ending(file)]
+    copies = {copy for file in right for copy in copies_of(file)} & set(right)
+    right = [file for file in right if file not in copies]
     if not right:
         seen = f"; there is {', '.join(file.name for file in others[:5])}" if others else ""
         raise UserError(f"{folder}: no file in it can be read{seen}", f"one of: {', '.join(FORMATS)}")
-    if others:
-        names = ", ".join(str(file.relative_to(folder)) for file in others[:5])
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        say(f"{folder}: passed over, not files of rows: {names}{more}")
+    passed = {"not files of rows": others, "mended copies of others": sorted(copies)}
+    told = [f"{what}: {_listed(some, folder)}" for what, some in passed.items() if some]
+    if told:
+        say(f"{folder}: passed over, {'; '.join(told)}")
     return right
+
+
+def _listed(files: list[Path], folder: Path) -> str:
+    """Return the first names of some files within a folder, and how many more there are."""
+    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+    return ", ".join(str(file.relative_to(folder)) for file in files[:5]) + more
+
+
+def copies_of(file: Path) -> tuple[Path, Path]:
+    """Return where a file is written mended, and where if that is taken.
+
+    >>> [copy.name for copy in copies_of(Path("a.jsonl.gz"))]
+    ['a.fixed.jsonl', 'a.jsonl.gz.fixed.jsonl']
+    """
+    inner = file.with_suffix("") if file.suffix in PACKED else file
+    return inner.with_name(inner.stem + FIXED), file.with_name(file.name + FIXED)
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -29,7 +29,7 @@ PLACEHOLDERS = ("", "空")
 def dialogue(given: Any, key: str, tools: Any = None, may_end_empty: bool = False) -> Dialogue:
     """Return the messages under a key, each checked, and the tools of the row or of its system message."""
     if not isinstance(given, list) or not given:
-        raise BadRow(key, f"found {kind(given)}", "a list of at least one message")
+        raise BadRow(key, f"found {kind(given)}", "must be a list of at least one message")
     messages, schemas = _checked(given, key, tools, may_end_empty)
     if not any(message["role"] == "assistant" for message in messages):
         raise BadRow(
@@ -41,7 +41,7 @@ def dialogue(given: Any, key: str, tools: Any = None, may_end_empty: bool = Fals
 def prompt(given: Any, key: str, tools: Any = None, answer: Any = None) -> Prompt:
     """Return messages without the assistant's last word, and what it should come to."""
     if not isinstance(given, list) or not given:
-        raise BadRow(key, f"found {kind(given)}", "a list of at least one message")
+        raise BadRow(key, f"found {kind(given)}", "must be a list of at least one message")
     last = given[-1] if isinstance(given[-1], dict) else {}
     asked = given[:-1] if last.get("role") == "assistant" else given
     messages, schemas = _checked(asked, key, tools)
@@ -98,17 +98,19 @@ def _checked(
 
 def _message(field: str, message: Any, before: str | None, empty: bool) -> dict[str, Any]:
     if not isinstance(message, dict):
-        raise BadRow(field, f"found {kind(message)}", '{"role": "user", "content": "..."}')
+        raise BadRow(field, f"found {kind(message)}", 'must be {"role": "user", "content": "..."}')
     role = message.get("role")
     if role not in ROLES:
-        raise BadRow(f"{field}.role", f"found {shown(role)}", f"one of: {', '.join(ROLES)}")
+        raise BadRow(f"{field}.role", f"found {shown(role)}", f"must be one of: {', '.join(ROLES)}")
     _order(f"{field}.role", role, before)
     message = {key: value for key, value in message.items() if value is not None}
     if role == "assistant" and "tool_calls" in message:
         message["tool_calls"] = calls(f"{field}.tool_calls", message["tool_calls"])
         message.setdefault("content", "")
     if "reasoning_content" in message and not isinstance(message["reasoning_content"], str):
-        raise BadRow(f"{field}.reasoning_content", f"found {kind(message['reasoning_content'])}", "a string")
+        raise BadRow(
+            f"{field}.reasoning_content", f"found {kind(message['reasoning_content'])}", "must be a string"
+        )
     if not (role == "tool" or message.get("tool_calls") or message.get("reasoning_content")):
         string(f"{field}.content", message.get("content"), empty)
     elif "content" in message and message["content"] != "":
@@ -132,10 +134,12 @@ def _weights(field: str, role: str, message: Mapping[str, Any]) -> None:
     for name in ("loss_mask", "loss_weight"):
         value = message.get(name, 0)
         if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-            raise BadRow(f"{field}.{name}", f"found {shown(value)}", "a number, 0 or more")
+            raise BadRow(f"{field}.{name}", f"found {shown(value)}", "must be a number, 0 or more")
         if name == "loss_mask" and value not in (0, 1):
             raise BadRow(
-                f"{field}.{name}", f"found {shown(value)}", "0 or 1; other weights go into loss_weight"
+                f"{field}.{name}",
+                f"found {shown(value)}",
+                "must be 0 or 1; other weights go into loss_weight",
             )
         if value and role != "assistant":
             raise BadRow(
@@ -149,16 +153,18 @@ def calls(field: str, given: Any) -> list[dict[str, Any]]:
     """Return the calls of a message, each with a name and arguments."""
     given = parsed(field, given)
     if not isinstance(given, list):
-        raise BadRow(field, f"found {kind(given)}", "a list of calls")
+        raise BadRow(field, f"found {kind(given)}", "must be a list of calls")
     for number, call in enumerate(given):
         inner = call.get("function", call) if isinstance(call, dict) else call
         if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
-            raise BadRow(f"{field}[{number}]", f"found {shown(call)}", '{"name": "...", "arguments": {...}}')
+            raise BadRow(
+                f"{field}[{number}]", f"found {shown(call)}", 'must be {"name": "...", "arguments": {...}}'
+            )
         if not isinstance(inner.get("arguments"), (dict, str)):
             raise BadRow(
                 f"{field}[{number}].arguments",
                 f"found {kind(inner.get('arguments'))}",
-                "an object, {} if none",
+                "must be an object, {} if none",
             )
     return given
 
@@ -169,5 +175,5 @@ def schemas(field: str, tools: Any) -> list[dict[str, Any]] | None:
         return None
     tools = parsed(field, tools)
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise BadRow(field, f"found {kind(tools)}", "a list of tool schemas")
+        raise BadRow(field, f"found {kind(tools)}", "must be a list of tool schemas")
     return tools or None

@@ -29,6 +29,7 @@ from typing import Any
 from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.data.encode import ids_dtype
+from danlu.data.formats.opening import holds_no_row
 from danlu.data.parts import BlockEncoder, Part
 from danlu.data.progress import Progress
 from danlu.data.rows import BadRow
@@ -43,7 +44,7 @@ ON_BAD_ROW = ("refuse", "skip")
 
 
 class Refused(UserError):
-    """A bad row, where bad rows are refused."""
+    """A bad row, where bad rows are refused, or no row at all."""
 
 
 @dataclass
@@ -109,6 +110,9 @@ def fill(folder: Path, task: Task, described: dict[str, Any], thoroughly: bool =
     began = time.monotonic()
     filling = _Filling(folder, task, thoroughly)
     shards = filling.all()
+    if not shards:
+        nothing = holds_no_row(", ".join(task.names))
+        raise Refused(nothing.problem, nothing.hint)
     if thoroughly and not filling.made:
         return
     _bad_rows(folder, [_name(number) for number in range(len(shards))])

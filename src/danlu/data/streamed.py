@@ -165,7 +165,9 @@ class Streamed:
         while part := list(itertools.islice(found, TOGETHER)):
             good = [each for each in part if not self._bad(each)]
             bad += len(part) - len(good)
-            for file, place, sample in self._encoded(good, tally):
+            samples, refused = self._encoded(good, tally)
+            bad += refused
+            for file, place, sample in samples:
                 passed = position["cut"] if (file, place) == first else 0
                 for cut, (start, length) in enumerate(sample.cuts):
                     if cut >= passed:
@@ -179,7 +181,19 @@ class Streamed:
             raise self.source.error(found.row, found.record)
         return isinstance(found.record, BadRow)
 
-    def _encoded(self, rows: list[Found], tally: Tally) -> Iterator[tuple[int, Place, Sample]]:
+    def _encoded(self, rows: list[Found], tally: Tally) -> tuple[list[tuple[int, Place, Sample]], int]:
+        """Return the samples of rows, and how many rows were refused by what encodes them, and skipped."""
+        try:
+            return list(self._together(rows, tally)), 0
+        except UserError as error:
+            if len(rows) > 1:
+                each = [self._encoded([row], tally) for row in rows]
+                return [sample for samples, _ in each for sample in samples], sum(bad for _, bad in each)
+            if self.encoding.on_bad_row == "refuse":
+                raise self.source.error(rows[0].row, BadRow("", error.problem, error.hint)) from None
+            return [], 1
+
+    def _together(self, rows: list[Found], tally: Tally) -> Iterator[tuple[int, Place, Sample]]:
         """Yield the samples of rows, with file and place of each; some rows give none."""
         ids = [found.row for found in rows]
         if len(set(ids)) < len(ids):  # several on one line

@@ -14,7 +14,7 @@ NAMES = {str: "a string", int: "a number", float: "a number", list: "a list", di
 def string(field: str, value: Any, empty: bool = False) -> str:
     """Return a text that holds something and only whole characters."""
     if not isinstance(value, str):
-        raise BadRow(field, f"found {kind(value)}", "a string")
+        raise BadRow(field, f"found {kind(value)}", "must be a string")
     if not empty and (not value or value.isspace()):
         raise BadRow(field, "is empty", "write something, or remove the row")
     if not value.isascii():

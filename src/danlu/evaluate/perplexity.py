@@ -210,5 +210,8 @@ def _scored(source: Source, row: int, record: Record, tokenizer: Tokenizer) -> R
             'rows such as {"text": "..."} or {"messages": [...]}',
         )
     if isinstance(record, Tokens):
-        known(record, tokenizer, row)
+        try:
+            known(record, tokenizer)
+        except UserError as error:
+            raise UserError(f"{source.where(row)}: {error.problem}", error.hint) from None
     return record

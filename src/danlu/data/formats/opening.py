@@ -15,7 +15,7 @@ from danlu.base.errors import UserError
 from danlu.base.log import say_once
 from danlu.data.formats import FORMATS, PACKED, Format, Reading
 from danlu.data.formats.encodings import BOM, head_of
-from danlu.data.formats.inflate import packing
+from danlu.data.formats.inflate import Damaged, chunks, packing
 
 BINARY = {".parquet": (b"PAR1", "Parquet"), ".arrow": (b"ARROW1", "Arrow")}
 HEAD = 1 << 16
@@ -38,14 +38,34 @@ def ending(path: Path) -> str:
 def opened(path: Path, reading: Reading) -> Format:
     """Return a file as what reads it, or refuse it."""
     need_file(path)
+    kind = _as_found(path, need_ending(path))
+    if _is_blank(path):
+        raise holds_no_row(str(path))
+    module, name = FORMATS[kind].split(":")
+    made: Format = getattr(importlib.import_module(module), name)(path, reading)
+    return made
+
+
+def need_ending(path: Path) -> str:
+    """Return the ending that tells a file's format, or refuse the file."""
     kind = ending(path)
     if not kind:
         known = f"one of: {', '.join(FORMATS)}; of text also with {' or '.join(PACKED)} after it"
         raise UserError(f"{path}: '{path.suffix or path.name}' cannot be read", known)
-    kind = _as_found(path, kind)
-    module, name = FORMATS[kind].split(":")
-    made: Format = getattr(importlib.import_module(module), name)(path, reading)
-    return made
+    return kind
+
+
+def holds_no_row(names: str) -> UserError:
+    """Return what is said of files without a row, such as blank lines only."""
+    return UserError(f"{names}: holds no row", "put rows in it, or leave it out")
+
+
+def _is_blank(path: Path) -> bool:
+    """Return whether a file holds nothing but white space; mostly its first bytes say no."""
+    try:
+        return not any(data.removeprefix(BOM).strip() for data in chunks(path))
+    except Damaged:
+        return False  # whoever reads the file gets there again, and names the line
 
 
 def need_file(path: Path) -> None:

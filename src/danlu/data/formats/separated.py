@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,9 +107,7 @@ class Table:
         if len(fields) != len(self.columns):
             raise BadRow(
                 "",
-                f"has {len(fields)} fields; the header has {len(self.columns)}: {', '.join(self.columns)}"[
-                    :160
-                ],
+                _differs(len(fields), self.columns),
                 "add the missing fields"
                 if len(fields) < len(self.columns)
                 else "quote fields that hold separators",
@@ -222,3 +220,13 @@ def _columns(path: Path, number: int, line: bytes, right: bool, of: Commas) -> t
     if twice:
         raise UserError(f"{where}: two columns are called '{twice[0]}'", "rename or remove one of them")
     return tuple(names)
+
+
+def _differs(count: int, columns: Sequence[str]) -> str:
+    """Return that a row has another number of fields than the header.
+
+    >>> _differs(1, ["a", "b"])
+    'has 1 field; the header has 2: a, b'
+    """
+    fields = "field" if count == 1 else "fields"
+    return f"has {count} {fields}; the header has {len(columns)}: {', '.join(columns)}"[:160]

@@ -75,8 +75,7 @@ def _alone(
     try:
         return _together(tokenizer, kind, [number], records, seq_len)
     except UserError as error:
-        problem = error.problem.removeprefix(f"file 1, row {number + 1}: ")  # the caller knows better
-        return {number: Measured(0, None, 0, problem=UserError(problem, error.hint))}
+        return {number: Measured(0, None, 0, problem=error)}
 
 
 def _encoded(

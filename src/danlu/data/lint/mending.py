@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from danlu.base.errors import UserError
-from danlu.data.formats import PACKED
+from danlu.data.finding import copies_of
 from danlu.data.formats.encodings import BOM
+from danlu.data.formats.json_items import Items
 from danlu.data.formats.jsonl import Lines
 from danlu.data.lint import walk
 from danlu.data.lint.amend import amended
@@ -31,6 +31,7 @@ from danlu.data.lint.repeats import held
 from danlu.data.lint.survey import Options
 from danlu.data.lint.walk import Met
 from danlu.data.lint.whole import whole_file
+from danlu.data.outputs import need_free
 from danlu.data.records import Record
 from danlu.data.rows import BadRow
 
@@ -77,19 +78,17 @@ class Mending:
         """Rows that no mending helps: their template cannot say them."""
         self._pulse = Pulse()
         self._seen: set[bytes] = set()
-        self._written: set[Path] = set()
 
-    def mend(self, paths: Sequence[str]) -> list[Mended]:
+    def mend(self, paths: Sequence[str | Path]) -> list[Mended]:
         """Write every file again; return what became of each."""
         done = []
+        outs = outputs(walk.resolved(paths))
         for opened in walk.files(paths, self.options.purpose, self.options.reading):
             if not isinstance(opened, Finding):
                 source, file = opened
                 path = Path(file.path)
-                out = fixed(path)
-                out = path.with_name(path.name + ".fixed.jsonl") if out in self._written else out
-                need_free(out, self.force)
-                self._written.add(out)
+                out = outs[path]
+                need_free("--fix", out, outs, self.force)
                 with whole_file(out) as written:
                     done.append(self._file(walk.rows(source, file), Mended(str(path), str(out)), written))
         return done
@@ -112,15 +111,17 @@ class Mending:
             except BadRow as bad:
                 mended.left_out += 1
                 if self.aside is not None:
-                    self.aside(met, bad)
+                    self.aside(met, met.record if isinstance(met.record, BadRow) else bad)
         return mended
 
     def _row(self, met: Met) -> list[tuple[bytes, Record, list[str]]]:
         """Return the lines that a row becomes, their records and what was mended; raise if it cannot be."""
         if (met.file, met.line, met.item) in self.refused:
-            raise BadRow("", "the tokenizer's template cannot say it", "another row")
+            raise BadRow("", "the tokenizer's template cannot say it", "change the row, or remove it")
         line, encoding = raw_bytes(met.block, met.place), getattr(met.block, "encoding", "utf-8")
         if isinstance(met.value, BadRow):
+            if not isinstance(met.block, (Lines, Items)):
+                raise met.value  # only JSON is almost JSON
             values, names = _values(met.value, line, encoding)
         else:
             values, names = [met.value], []
@@ -174,16 +175,18 @@ def _dumped(value: Any) -> bytes:
 
 
 def fixed(path: Path) -> Path:
-    """Return where a file is written again.
+    """Return where a file is written again."""
+    return copies_of(path)[0]
 
-    >>> fixed(Path("data/a.jsonl.gz")).as_posix()
-    'data/a.fixed.jsonl'
+
+def outputs(files: Sequence[Path]) -> dict[Path, Path]:
+    """Return where each file is written again; of two that would meet, the second keeps its whole name.
+
+    >>> [out.name for out in outputs([Path("a.csv"), Path("a.jsonl")]).values()]
+    ['a.fixed.jsonl', 'a.jsonl.fixed.jsonl']
     """
-    inner = path.with_suffix("") if path.suffix in PACKED else path
-    return inner.with_name(inner.stem + ".fixed.jsonl")
-
-
-def need_free(out: Path, force: bool) -> None:
-    """Refuse to write over what is there."""
-    if out.exists() and not force:
-        raise UserError(f"--fix: {out} is there already", "move it away, or --force to replace it")
+    outs: dict[Path, Path] = {}
+    for path in files:
+        out, instead = copies_of(path)
+        outs[path] = instead if out in outs.values() else out
+    return outs

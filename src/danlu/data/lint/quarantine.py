@@ -7,21 +7,23 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from danlu.base.errors import UserError
 from danlu.data.lint.raw import raw
 from danlu.data.lint.walk import Met
 from danlu.data.lint.whole import whole_file
+from danlu.data.outputs import need_free
 from danlu.data.rows import BadRow
 
 Aside = Callable[[Met, BadRow], None]
 
 
 @contextlib.contextmanager
-def quarantine_for(file: str | Path, inputs: Sequence[str]) -> Iterator[Aside]:
-    """Yield what sets a row aside; the file is there at the end, whole."""
+def quarantine_for(file: str | Path, taken: Sequence[str | Path], force: bool = False) -> Iterator[Aside]:
+    """Yield what sets a row aside; the file is there at the end, whole.
+
+    It is none of those that are `taken`: read, or written besides.
+    """
     path = Path(file)
-    if any(path.exists() and Path(name).exists() and path.samefile(name) for name in inputs):
-        raise UserError(f"--quarantine: {path} is one of the files to check", "another file")
+    need_free("--quarantine", path, taken, force)
     with whole_file(path) as out:
 
         def aside(met: Met, bad: BadRow) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from danlu.data.formats import Format, Reading
@@ -60,7 +61,7 @@ class Survey:
         self._typed = typed_control(tokenizer.control)
         self._pulse = Pulse()
 
-    def read(self, paths: Sequence[str], against: bool = False) -> None:
+    def read(self, paths: Sequence[str | Path], against: bool = False) -> None:
         """Read all rows of some files."""
         if against:
             self.repeats.close()

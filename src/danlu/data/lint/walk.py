@@ -1,20 +1,23 @@
 """Every row of some files with its place and its value, whatever else is wrong with them.
 
-Rows are told by `sources.told`, as in training; here also the value is kept as it stood in the file. A
-file that cannot be opened or read to its end is one finding, and reading goes on with the next.
+Rows are told by `sources.told`, as in training; here also the value is kept as it stood in the file. What
+names no file of rows is refused; a file that cannot be opened or read to its end is one finding, and
+reading goes on with the next.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from danlu.base.errors import UserError
-from danlu.data.finding import meant
+from danlu.data import finding
 from danlu.data.formats import Block, Format, Reading
+from danlu.data.formats.opening import need_ending, need_file
 from danlu.data.lint.findings import BAD, Finding
 from danlu.data.records import Record
 from danlu.data.rows import BadRow, Place, Row
@@ -52,21 +55,25 @@ class Watched:
             yield row
 
 
+def resolved(paths: Sequence[str | Path]) -> list[Path]:
+    """Return the files that some paths mean; raise where they name what is not there or holds no rows.
+
+    A link into nowhere, or what cannot be read of a file, is for whoever opens it.
+    """
+    found = finding.files(paths)
+    for file in found:
+        if not os.path.lexists(file):
+            need_file(file)
+        need_ending(file)
+    return found
+
+
 def files(
-    paths: Sequence[str], purpose: str | None, reading: Reading
+    paths: Sequence[str | Path], purpose: str | None, reading: Reading
 ) -> Iterator[tuple[Source, Format] | Finding]:
     """Yield every file that can be opened, and what is wrong with the others."""
-    seen: set[str] = set()
-    for path in paths:
-        try:
-            inner = meant(path)
-        except UserError as error:
-            yield unreadable(path, error)
-            continue
-        for file in inner:
-            if (real := os.path.realpath(file)) not in seen:
-                seen.add(real)
-                yield _opened(file, purpose, reading)
+    for file in resolved(paths):
+        yield _opened(file, purpose, reading)
 
 
 def _opened(file: Path, purpose: str | None, reading: Reading) -> tuple[Source, Format] | Finding:
@@ -102,5 +109,6 @@ def unreadable(path: str, error: UserError | OSError) -> Finding:
     """Return what is wrong with a whole file."""
     if isinstance(error, OSError):
         return Finding(BAD, "files", path, 0, "", f"cannot be read: {error.strerror}", "check the disk")
-    problem = error.problem.removeprefix(f"{Path(path)}: ").removeprefix(f"{path}: ")
-    return Finding(BAD, "files", path, 0, "", problem, error.hint)
+    place = re.match(rf"{re.escape(path)}(?::(\d+))?: ", error.problem)
+    problem = error.problem[place.end() :] if place else error.problem
+    return Finding(BAD, "files", path, int(place[1] or 0) if place else 0, "", problem, error.hint)

@@ -23,5 +23,5 @@ def _label(value: Any) -> str:
     if isinstance(value, (int, float)):
         return str(value)
     if not isinstance(value, str):
-        raise BadRow("label", f"found {kind(value)}", "a word or a number")
+        raise BadRow("label", f"found {kind(value)}", "must be a word or a number")
     return string("label", value).strip()

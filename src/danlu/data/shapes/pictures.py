@@ -37,13 +37,13 @@ def found(row: Row, purpose: str | None) -> Relevance:
 
 def _id(field: str, value: Any) -> int | str:
     if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
-        raise BadRow(field, f"found {shown(value)}", "a number or a name")
+        raise BadRow(field, f"found {shown(value)}", "must be a number or a name")
     return value
 
 
 def _ids(given: Any) -> tuple[int | str, ...]:
     if not isinstance(given, list):
-        raise BadRow("image_ids", f"found {kind(given)}", "a list of numbers or names")
+        raise BadRow("image_ids", f"found {kind(given)}", "must be a list of numbers or names")
     return tuple(_id(f"image_ids[{place}]", value) for place, value in enumerate(given))
 
 
@@ -51,7 +51,7 @@ def llava(row: Row, purpose: str | None) -> PictureDialogue:
     """Return {"image", "conversations"}: turns that say who speaks, or take turns; one shows the picture."""
     image, given = string("image", row["image"]), row["conversations"]
     if not isinstance(given, list):
-        raise BadRow("conversations", f"found {kind(given)}", "a list of at least one message")
+        raise BadRow("conversations", f"found {kind(given)}", "must be a list of at least one message")
     messages = dialogue([_turn(*turn) for turn in enumerate(given)], "conversations").messages
     shows = [number for number, message in enumerate(messages) for _ in range(_shows(message))]
     if len(shows) != 1 or messages[shows[0]]["role"] != "user":

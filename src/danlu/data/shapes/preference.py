@@ -74,7 +74,7 @@ def turns_after(row: Row, purpose: str | None) -> Preference:
     """Return {"conversations": [...], "chosen": {"from", "value"}, "rejected": {...}}, one turn each."""
     before = row["conversations"]
     if not isinstance(before, list):
-        raise BadRow("conversations", f"found {kind(before)}", "a list of at least one message")
+        raise BadRow("conversations", f"found {kind(before)}", "must be a list of at least one message")
     chosen, rejected = (
         sharegpt.chat({**row, "conversations": [*before, row[key]]}, "chat") for key in ("chosen", "rejected")
     )
@@ -137,7 +137,7 @@ def feedback(row: Row, purpose: str | None) -> Record:
     """
     wrong = row["is_error"].strip().lower() if isinstance(row["is_error"], str) else row["is_error"]
     if not isinstance(wrong, (bool, int, str)) or wrong not in TRUTH:
-        raise BadRow("is_error", f"found {shown(row['is_error'])}", "true or false")
+        raise BadRow("is_error", f"found {shown(row['is_error'])}", "must be true or false")
     question = together(string("instruct", row["instruct"]), optional(row, "input"))
     if not TRUTH[wrong]:
         if purpose == "preference":

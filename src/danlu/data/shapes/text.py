@@ -36,11 +36,13 @@ def tokens(row: Row, purpose: str | None) -> Tokens:
     ids = row["input_ids"]
     if not isinstance(ids, list) or len(ids) < 2:
         found = f"found {kind(ids)}" if not isinstance(ids, list) or not ids else "found one id"
-        raise BadRow("input_ids", found, "a list of two token ids or more")
+        raise BadRow("input_ids", found, "must be a list of two token ids or more")
     for place, token in enumerate(ids):
         if type(token) is not int or token < 0:
             raise BadRow(
-                f"input_ids[{place}]", f"found {shown(token)}", "a token id: a whole number, 0 or more"
+                f"input_ids[{place}]",
+                f"found {shown(token)}",
+                "must be a token id: a whole number, 0 or more",
             )
     return Tokens(ids, _read(row.get("seq_len"), len(ids)))
 
@@ -51,6 +53,6 @@ def _read(seq_len: Any, length: int) -> int:
         return 0
     if type(seq_len) is not int or not 0 <= seq_len <= length:
         raise BadRow(
-            "seq_len", f"found {shown(seq_len)}", f"a whole number up to {length}, the number of ids"
+            "seq_len", f"found {shown(seq_len)}", f"must be a whole number up to {length}, the number of ids"
         )
     return seq_len if seq_len < length else 0
