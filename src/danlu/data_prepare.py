@@ -28,7 +28,11 @@ from danlu.reading_options import reading_of, reading_options
     "--tokenizer", default="starter", show_default=True, metavar="DIR", help="The model's tokenizer."
 )
 @click.option(
-    "--workers", default=0, type=click.IntRange(min=0), metavar="N", help="Processes; 0: one for each core."
+    "--workers",
+    default=0,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Processes; 0: one for small files, else one for each core.",
 )
 @click.option(
     "--shard-tokens",

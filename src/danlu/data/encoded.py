@@ -71,10 +71,10 @@ def encoded(
         try:
             found = _find_or_make(task)
         except OSError as error:
-            raise UserError(
-                f"{error.filename or paths.cache()}: {error.strerror}",
-                "set DANLU_CACHE to a writable folder with room",
-            ) from None
+            where = str(error.filename or paths.cache())
+            in_cache = where.startswith(str(paths.cache()))
+            hint = "set DANLU_CACHE to a writable folder with room" if in_cache else "look at that file"
+            raise UserError(f"{where}: {error.strerror}", hint) from None
     _tell(found, ", ".join(map(str, paths_)), options)
     return found
 

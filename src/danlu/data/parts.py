@@ -9,6 +9,7 @@ is in `bad`; the others are encoded all the same, so that whoever gets the part 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -78,6 +79,13 @@ class BlockEncoder:
     tokenizer: Tokenizer
     options: Options
     reading: Reading
+
+    def __post_init__(self) -> None:
+        weight, seq_len = self.options.tag_weight, self.options.seq_len
+        if not (math.isfinite(weight) and weight > 0):
+            raise UserError(f"tag_weight: found {weight}", "a number above 0, such as 10")
+        if seq_len < 1:
+            raise UserError(f"seq_len: found {seq_len}", "a number of tokens, such as 512")
 
     def described(self) -> dict[str, Any]:
         """Return it as JSON: equal descriptions, equal results."""

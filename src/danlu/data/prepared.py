@@ -12,11 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from danlu.base import paths
 from danlu.base.errors import UserError
+from danlu.data.formats import Reading
 from danlu.data.parts import BlockEncoder
 from danlu.data.shards import Damaged
 from danlu.data.store import Store, Task, fill
@@ -87,11 +89,15 @@ def _plain(value: Any) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON: {error}", "remove the folder to begin anew") from None
+        raise UserError(
+            f"{path}: not valid JSON: {error}",
+            "another --out; or remove the folder, if it is of this command",
+        ) from None
+    return found if isinstance(found, dict) else {}
 
 
 def are_prepared(names: Sequence[str | Path]) -> bool:
@@ -113,7 +119,16 @@ def are_prepared(names: Sequence[str | Path]) -> bool:
 
 
 def _is_store(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file() and "shards" in _read(folder / MANIFEST)
+    """Return whether a folder is a store, whole or damaged; any other manifest belongs to the data."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    if (folder / "00000" / "meta.json").is_file():
+        return True
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(manifest, dict) and {"format", "shards", "key"} <= manifest.keys()
 
 
 def opened(folders: Sequence[Path], encoder: BlockEncoder) -> tuple[list[Store], str]:
@@ -141,6 +156,14 @@ def _refuse_unfit(store: Store, encoder: BlockEncoder) -> None:
         )
     if there["template"] != wanted["template"]:
         raise UserError(f"{store.folder}: was prepared with another chat template", again)
+    if there["version"] != wanted["version"]:
+        raise UserError(f"{store.folder}: was prepared by another version of the encoding", again)
+    asked, usual = wanted["reading"], asdict(Reading())
+    if asked != usual and asked != there["reading"]:
+        keys = " and ".join(f"data.{key}" for key in asked if asked[key] != usual[key])
+        raise UserError(
+            f"{store.folder}: was read in another way when it was prepared", f"without {keys}, or {again}"
+        )
     mine, theirs = wanted["options"], there["options"]
     if theirs["seq_len"] > mine["seq_len"]:
         raise UserError(

@@ -44,7 +44,7 @@ ON_BAD_ROW = ("refuse", "skip")
 
 
 class Refused(UserError):
-    """A bad row, where bad rows are refused, or no row at all."""
+    """A bad row, where bad rows are refused, no row at all, or input that changed on the way."""
 
 
 @dataclass
@@ -68,6 +68,7 @@ class Task:
 
     def described(self) -> dict[str, Any]:
         """Return as JSON all that decides the samples: the files' bytes, how they are read and encoded."""
+        self._states = self._now()
         with ThreadPoolExecutor(8) as threads:
             prints = list(threads.map(lambda file: fingerprint(file.path), self.source.files))
         files = [
@@ -75,6 +76,14 @@ class Task:
             for name, file, sha in zip(self.names, self.source.files, prints)
         ]
         return {**self.encoder.described(), "on_bad_row": self.on_bad_row, "files": files}
+
+    def _now(self) -> list[tuple[int, ...]]:
+        return [state_of(file.path) for file in self.source.files]
+
+    def changed(self) -> str:
+        """Return the name of a file that is not what it was when it was described, or nothing."""
+        pairs = zip(self.names, self._states, self._now())
+        return next((name for name, before, now in pairs if before != now), "")
 
     def processes(self) -> int:
         return self.workers or (1 if self.size <= SMALL else cores())
@@ -84,6 +93,12 @@ def key_of(described: dict[str, Any]) -> str:
     """Return what names the samples: a hash over all that decides them, and not where the files lie."""
     files = [[file["read_as"], file["sha256"]] for file in described["files"]]
     return hashlib.sha256(json.dumps({**described, "files": files}, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def state_of(path: Path) -> tuple[int, ...]:
+    """Return what tells that a file changed; the last number cannot be set back by anybody."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def fingerprint(path: Path) -> str:
@@ -98,8 +113,9 @@ def fingerprint(path: Path) -> str:
     memo = paths.cache() / "fingerprints" / name
     if memo.is_file():
         return memo.read_text()
+    before = state_of(path)
     digest = paths.sha256(path)
-    if time.time_ns() - status.st_mtime_ns > 2_000_000_000:
+    if time.time_ns() - status.st_mtime_ns > 2_000_000_000 and before == state_of(path):
         memo.parent.mkdir(parents=True, exist_ok=True)
         paths.write_text(memo, digest)
     return digest
@@ -110,6 +126,9 @@ def fill(folder: Path, task: Task, described: dict[str, Any], thoroughly: bool =
     began = time.monotonic()
     filling = _Filling(folder, task, thoroughly)
     shards = filling.all()
+    if changed := task.changed():
+        filling.drop()
+        raise Refused(f"{changed}: changed while it was encoded", "run again when nobody writes to it")
     if not shards:
         nothing = holds_no_row(", ".join(task.names))
         raise Refused(nothing.problem, nothing.hint)
@@ -156,7 +175,8 @@ class _Filling:
     def __init__(self, folder: Path, task: Task, thoroughly: bool) -> None:
         self.folder, self.task, self.thoroughly = folder, task, thoroughly
         self.shards: list[Meta] = []
-        self.made = 0
+        self.made: list[int] = []
+        """Numbers of the shards that this run made."""
         self.ended = False
         """Whether the input was read to its end."""
         self.progress = Progress([file.path for file in task.source.files])
@@ -173,6 +193,11 @@ class _Filling:
             if int(left.name) >= len(self.shards):
                 shutil.rmtree(left)
         return self.shards
+
+    def drop(self) -> None:
+        """Take away what this run made."""
+        for number in self.made:
+            shutil.rmtree(self.folder / _name(number))
 
     def _at(self) -> At | None:
         """Return where the input goes on after the shards so far, or None if it does not."""
@@ -210,8 +235,8 @@ class _Filling:
                         self.progress.add(part)
                         number, begin, part = next(parts, END)
                     meta = writer.close(begin if part else None)
+                self.made.append(len(self.shards))
                 self.shards.append(meta)
-                self.made += 1
                 if self._next():
                     return
         self.ended = True

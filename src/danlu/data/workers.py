@@ -153,11 +153,10 @@ def _answer(work: Callable[[Any], Any], item: Any) -> tuple[bool, Any]:
 
 
 def cores() -> int:
-    """Return how many cores this process may use, its share where several ranks run on the host."""
+    """Return how many cores this process may use. Of several ranks only one works, the others wait."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(Path("/sys/fs/cgroup"))
-    mine = there if quota is None else min(there, max(1, round(quota)))
-    return max(1, mine // max(1, int(os.environ.get("LOCAL_WORLD_SIZE") or 1)))
+    return there if quota is None else min(there, max(1, round(quota)))
 
 
 def _quota(root: Path) -> float | None:
