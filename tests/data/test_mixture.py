@@ -250,6 +250,13 @@ stop: first
         ("sources: [a]\nschedule: [{weights: [1]}, {weights: [2]}]", "every piece but the last needs steps"),
         ("sources: [a, b]\nstop: all\nschedule: [{weights: [1, 0]}]", "ends with weight 0"),
         ("sources: [a, b]\nstop: often", "stop"),
+        ("sources: 5", "sources: found 5, not a list"),
+        ("sources: {a: b}", "sources: found {'a': 'b'}, not a list"),
+        ("sources: [a]\nschedule: 5", "schedule: found 5, not a list"),
+        ("sources: [[]]", "sources[0]: names no file"),
+        ("sources: [a, '']", "sources[1]: names no file"),
+        ("sources: [a, b]\nschedule: [{schedule_type: linear, weights: [1, 1], to: [0, 0], steps: 9},"
+         " {weights: [1, 1]}]", "all weights go to 0 at step 9"),
         ("sources: [a, b]\nlevels: token", "levels: unknown key"),
     ],
 )  # fmt: skip
@@ -259,6 +266,12 @@ def test_what_is_wrong_with_a_mixture_is_said_in_two_lines(tmp_path, text, probl
     assert problem in found.value.problem
     assert "mix.yaml" in found.value.problem
     assert found.value.hint
+
+
+def test_a_single_path_is_one_source(tmp_path):
+    assert recipe.read(written(tmp_path, "sources: a.jsonl")) == recipe.read(
+        written(tmp_path, "sources: [a.jsonl]")
+    )
 
 
 def test_a_mixture_that_is_not_there_is_said():

@@ -122,8 +122,6 @@ def test_ranks_may_change_at_a_stop(keys, before, after, data):
 def test_the_number_of_steps_is_known_beforehand(keys):
     made = stream(**keys)
     assert made.total_steps == len(list(made))
-    once = stream(**{**keys, "epochs": 1})
-    assert once.steps_per_epoch == len(list(once))
 
 
 @given(settings_of_a_stream())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from corpus import texts
 from danlu.base.errors import UserError
 from danlu.data.ramp import Ramp
-from danlu.data.stream import Stream, open_stream
+from danlu.data.stream import Stream, _budget, open_stream
 from danlu.data.supply import Mapped
 from danlu.tokenizer.tokenizer import Tokenizer
 from made_samples import encoded
@@ -70,6 +70,14 @@ def test_a_budget_gives_the_same_steps_at_any_number_of_ranks(corpus, ranks):
 def test_a_budget_is_no_larger_than_a_step(corpus):
     (batch,) = next(opened(corpus, packing="budget", micro_batch=64, batch_tokens=100))
     assert batch.tokens_BT.shape == (1, 100)
+
+
+@given(st.integers(8, 600), st.integers(0, 40_000), st.integers(1, 40))
+def test_a_budget_makes_up_a_step_in_packs_no_wider_than_a_micro_batch(seq_len, more, micro_batch):
+    batch_tokens = seq_len + more
+    width, rows = _budget(seq_len, batch_tokens, micro_batch)
+    assert seq_len <= width <= seq_len * micro_batch
+    assert batch_tokens - max(rows, seq_len) < rows * width <= batch_tokens
 
 
 @pytest.mark.parametrize("packing", [True, False, "budget"])

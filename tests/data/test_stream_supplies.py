@@ -20,7 +20,7 @@ from danlu.data.records import Text
 from danlu.data.rows import row_id
 from danlu.data.samples import Samples
 from danlu.data.stream import Stream
-from danlu.data.streamed import Encoding, Streamed, alone, gathered
+from danlu.data.streamed import Encoding, Streamed, alone, shard_of
 from danlu.data.supply import Mapped
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -82,9 +82,9 @@ def opened(case):
             if case["supply"] == "streamed":
                 return Streamed(paths, encoding, **order)
             if case["supply"] == "mapped":
-                return Mapped(Samples([gathered(sum(each, []))]), **order)
+                return Mapped(Samples([shard_of(sum(each, []), STARTER)]), **order)
             if case["supply"] == "sharded":
-                return Mapped(Samples([gathered(samples) for samples in each]), **order)
+                return Mapped(Samples([shard_of(samples, STARTER) for samples in each]), **order)
             parts = [
                 Part(name=path.stem, paths=(str(path),), weight=weight)
                 for path, weight in zip(paths, case["weights"])
@@ -92,7 +92,9 @@ def opened(case):
             supplies = [
                 Streamed([path], encoding, **order)
                 if streamed
-                else Mapped(Samples([gathered(samples_of(rows, 0, seq_len))], files=[str(path)]), **order)
+                else Mapped(
+                    Samples([shard_of(samples_of(rows, 0, seq_len), STARTER)], files=[str(path)]), **order
+                )
                 for path, rows, streamed in zip(paths, texts, case["streamed_parts"])
             ]
             recipe = Recipe(sources=tuple(parts), level=case["level"], stop=case["stop"])

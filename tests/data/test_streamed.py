@@ -6,6 +6,7 @@ import functools
 import gzip
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from danlu.data import streamed as streaming
 from danlu.data.encode import Options
 from danlu.data.encoded import encoded
 from danlu.data.formats import Reading
+from danlu.data.parts import BlockEncoder
+from danlu.data.prepared import prepare
+from danlu.data.sources import Source
+from danlu.data.store import Task
 from danlu.data.stream import Stream, open_stream
 from danlu.data.streamed import Encoding, Streamed
 from danlu.data.supply import Clock, Mapped
@@ -143,7 +148,8 @@ def test_a_bad_row_is_refused_with_its_line_or_skipped_and_counted(tmp_path, cap
     assert error.value.hint
     left = Stream(supply([bad], on_bad_row="skip"), **KEYS, epochs=1)
     assert samples_of(left) == samples_of(Stream(supply([good]), **KEYS, epochs=1))
-    assert "3 bad rows were skipped in epoch 1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert [line for line in (8, 21, 22) if f"skipped: {bad}:{line}: " in said] == [8, 21, 22]
 
 
 def test_a_row_that_cannot_be_encoded_is_refused_with_its_line_or_skipped(tmp_path, capsys):
@@ -155,7 +161,93 @@ def test_a_row_that_cannot_be_encoded_is_refused_with_its_line_or_skipped(tmp_pa
         list(Stream(supply([bad]), **KEYS, epochs=1))
     left = Stream(supply([bad], on_bad_row="skip"), **KEYS, epochs=1)
     assert samples_of(left) == samples_of(Stream(supply([good]), **KEYS, epochs=1))
-    assert "1 bad rows were skipped in epoch 1" in capsys.readouterr().err
+    assert f"skipped: {bad}:6: input_ids[1] is 9999999" in capsys.readouterr().err
+
+
+def told_of(path, capsys):
+    """Return the lines of the bad rows that were said, and the counts."""
+    said = capsys.readouterr().err
+    lines = [int(line) for line in re.findall(rf"skipped: {re.escape(str(path))}:(\d+): ", said)]
+    return lines, re.findall(r"([\d,]+) bad rows were skipped", said)
+
+
+def test_each_skipped_row_is_said_once_however_often_it_is_read(tmp_path, capsys):
+    good = texts(tmp_path / "good.jsonl", 120).read_text().splitlines()
+    path = tmp_path / "bad.jsonl"
+    path.write_text("".join(f"{line}\n{{broken\n" for line in good))
+    keys = {**KEYS, "epochs": 2}
+
+    def opened():
+        return Stream(supply([path], on_bad_row="skip", window=16), **keys)
+
+    whole = opened()
+    assert whole.mean_context > 0
+    assert told_of(path, capsys) == ([], [])  # a look is no reading
+    first_windows = opened()
+    for _ in range(4):
+        next(first_windows)
+    state = first_windows.state_dict()
+    assert state["cursor"]["row"] > 0
+    assert state["cursor"]["position"]["offset"] > 0
+    before, _ = told_of(path, capsys)
+    assert before == list(range(2, 2 + 2 * len(before), 2))
+    list(whole)
+    assert told_of(path, capsys) == ([2, 4, 6, 8, 10], ["10", "100", "120"])
+
+    again = opened()
+    again.load_state_dict(state)
+    next(again)
+    more, _ = told_of(path, capsys)
+    assert not set(more) & set(before)
+
+
+def test_what_texts_lose_is_said_when_an_epoch_ends_or_the_run_does(tmp_path, capsys):
+    paths = [texts(tmp_path / "a.jsonl", 100)]
+    list(Stream(supply(paths, seq_len=8), **{**KEYS, "seq_len": 8}, epochs=2))
+    said = capsys.readouterr().err
+    assert said.count("texts are longer than seq_len=8") == 1
+    mapped_rows = [len(STARTER.encode(json.loads(line)["text"])) + 1 for line in paths[0].open()]
+    assert f"{sum(size > 8 for size in mapped_rows):,} texts are longer" in said
+    assert f" {sum(mapped_rows):,} tokens" in said
+    short = Stream(supply(paths, seq_len=8, window=4), **{**KEYS, "seq_len": 8})
+    next(short)
+    assert "longer" not in capsys.readouterr().err
+    short.close()
+    assert "texts are longer than seq_len=8" in capsys.readouterr().err
+
+
+def test_a_chat_that_cannot_be_rendered_is_named(tmp_path, capsys):
+    good = chats(tmp_path / "good.jsonl", 6)
+    odd = {"conversations": [{"role": "assistant", "content": "x", "tool_calls": '[{"name": 7}]'}]}
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(json.dumps(odd) + "\n" + good.read_text())
+    with pytest.raises(UserError, match=r"bad\.jsonl:1: "):
+        list(Stream(supply([bad], "chat"), **KEYS, epochs=1))
+    left = Stream(supply([bad], "chat", on_bad_row="skip"), **KEYS, epochs=1)
+    assert samples_of(left) == samples_of(Stream(supply([good], "chat"), **KEYS, epochs=1))
+
+
+def test_the_key_sees_what_changed_and_not_how_it_was_written(tmp_path):
+    path = texts(tmp_path / "a.jsonl", 2000)
+    ones, others = Reading({"text": "body", "x": "y"}), Reading({"x": "y", "text": "body"})
+    key = supply([path], reading=ones).identity["data"]
+    assert supply([path], reading=others).identity["data"] == key
+    raw = path.read_bytes()
+    middle = len(raw) // 2
+    assert middle > streaming.GLIMPSE
+    path.write_bytes(raw[:middle] + bytes([raw[middle] ^ 1]) + raw[middle + 1 :])
+    assert supply([path], reading=ones).identity["data"] != key
+
+
+def test_a_prepared_folder_is_used_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DANLU_CACHE", str(tmp_path / "cache"))
+    path = texts(tmp_path / "a.jsonl", 40)
+    encoder = BlockEncoder("pretrain", STARTER, Options(32), Reading())
+    prepare(tmp_path / "prepared", Task(Source([path], "pretrain"), encoder))
+    keys = {"seq_len": 32, "batch_tokens": 128, "micro_batch": 1, "epochs": 1, "prefetch": 0}
+    steps = open_stream([tmp_path / "prepared"], "pretrain", STARTER, streamed=True, **keys)
+    assert samples_of(steps) == samples_of(open_stream([path], "pretrain", STARTER, **keys))
+    assert "is encoded already" in capsys.readouterr().err
 
 
 def test_nothing_but_bad_rows_is_said_instead_of_read_for_ever(tmp_path):

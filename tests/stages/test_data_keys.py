@@ -126,3 +126,24 @@ def test_other_data_begins_afresh_where_changes_are_accepted(folder, capsys):
     train(*words, "accept_changes=true", "name=other")
     assert "the data begins afresh" in capsys.readouterr().err
     assert [row["step"] for row in metrics(folder / "other")] == [5, 6, 7, 8]
+
+
+def test_the_micro_batch_is_part_of_what_is_learned_where_it_decides_the_rows(folder):
+    train("data.train=a.jsonl", "steps=6", "run_dir=run", "packing=budget")
+    with pytest.raises(UserError, match="micro_batch 2 -> 4"):
+        train("data.train=a.jsonl", "steps=6", "run_dir=other", "packing=budget", "micro_batch=4",
+              "resume=run/step-000004")  # fmt: skip
+
+
+def test_what_was_skipped_and_cut_on_the_way_is_said_in_a_run(folder, capsys):
+    train(*RUNS["read"], "data.streamed=true", "run_dir=run")
+    said = capsys.readouterr().err
+    assert said.count("c.jsonl:1: not valid JSON") == 1
+    assert "texts are longer than seq_len=32" in said
+
+
+def test_a_mistake_in_what_is_measured_is_not_told_as_one_in_what_is_learned(folder):
+    (folder / "mix.yaml").write_text(FILE)
+    with pytest.raises(UserError) as error:
+        train("data.train=a.jsonl", "data.valid=mix.yaml,a.jsonl", "steps=2")
+    assert error.value.problem.startswith("mix.yaml")

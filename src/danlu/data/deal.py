@@ -73,7 +73,7 @@ class Dealer:
 
     def steps(self, cursor: Cursor, epochs: int | None) -> Iterator[tuple[list[Batch], Cursor]]:
         """Yield this rank's part of each step from `cursor` on, and where the stream stands after it."""
-        step, at, clock = cursor.step, cursor.row, Clock(cursor.began)
+        step, at, clock = cursor.step, cursor.row, Clock(cursor.began, again=cursor.row > 0)
         tokens = np.array(cursor.tokens or [0] * len(self.supply.names), np.int64)
         rows: list[Row] = []
         if self._over(cursor.position, epochs):
@@ -95,7 +95,7 @@ class Dealer:
                         after = Cursor(window.after, 0, step, step, so_far)
                     yield self._deal(rows), after
                     rows = []
-            clock.step, at = step, 0
+            clock.step, clock.again, at = step, False, 0
             if self._over(window.after, epochs):
                 break
         if rows:

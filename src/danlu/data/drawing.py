@@ -22,13 +22,13 @@ class Drawn(NamedTuple):
 class Reader:
     """One source, sample by sample: what was drawn since the last window, and what comes next."""
 
-    def __init__(self, supply: Supply, position: Position, base: int) -> None:
+    def __init__(self, supply: Supply, position: Position, base: int, clock: Clock) -> None:
         self.supply = supply
         self._base = base
         self._marked: tuple[Samples, list[Shard]] | None = None
         self.tokens = 0
         """Drawn since the last window was given."""
-        self._coming = supply.windows(position["at"], Clock())
+        self._coming = supply.windows(position["at"], clock)
         self._held: list[Window] = []
         self._begin = self._end = position["next"]  # drawn since then, counted from the first window held
         self._position = position

@@ -99,9 +99,13 @@ class Mixture:
         source = bisect_right(self.bases, file) - 1
         return self.supplies[source].where(row_id(file - self.bases[source], number))
 
+    def tell(self) -> None:
+        for supply in self.supplies:
+            supply.tell()
+
     def windows(self, position: Position, clock: Clock) -> Iterator[Window]:
         readers = [
-            Reader(supply, each, base)
+            Reader(supply, each, base, clock)
             for supply, each, base in zip(self.supplies, position["sources"], self.bases)
         ]
         while True:

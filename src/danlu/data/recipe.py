@@ -104,8 +104,8 @@ class Part(Section):
             raise ValueError(f"{self.name}: every piece but the last needs steps; try: steps: 1000")
         return self
 
-    def weight_at(self, step: float) -> float:
-        """Return the weight at an optimiser step.
+    def weight_at(self, step: float, before: bool = False) -> float:
+        """Return the weight at an optimiser step, or what it comes to just `before` that.
 
         >>> going = Piece(schedule_type="linear", weight=0.5, to=4.5, steps=100)
         >>> part = Part(name="a", paths="a.jsonl", weight=(going,))
@@ -114,7 +114,7 @@ class Part(Section):
         """
         for piece in self.weight[:-1]:
             assert piece.steps is not None
-            if step < piece.steps:
+            if step < piece.steps or (before and step == piece.steps):
                 return piece.at(step)
             step -= piece.steps
         return self.weight[-1].at(step)
@@ -139,6 +139,8 @@ class Recipe(Section):
         for step in self._corners():
             if self.sources and not any(part.weight_at(step) for part in self.sources):
                 raise ValueError(f"all weights are 0 at step {step}; try: a weight above 0")
+            if self.sources and not any(part.weight_at(step, before=True) for part in self.sources):
+                raise ValueError(f"all weights go to 0 at step {step}; try: to above 0 for one of them")
         for part in self.sources:
             if self.stop == "all" and not part.weight_at(math.inf):
                 raise ValueError(f"{part.name} ends with weight 0, so all never end; try: stop: never")
@@ -184,10 +186,14 @@ def is_recipe(paths: Sequence[str | Path]) -> bool:
 def read(path: str | Path) -> Recipe:
     """Return the mixture a YAML file describes."""
     data = config.read(Path(path))
-    data = {**data, "schedule": [_lists(piece) for piece in data.get("schedule") or []]}
-    data["sources"] = [_lists(source) for source in data.get("sources") or []]
+    data = data | {key: _list(path, key, data.get(key)) for key in ("sources", "schedule")}
     file = config.check(_File, data, str(path))
-    names = file.names or tuple(Path(_first(source)).stem for source in file.sources)
+    if not file.sources:
+        raise UserError(f"{path}: sources: is empty", "sources: [a.jsonl, b.jsonl]")
+    for number, source in enumerate(file.sources):
+        if not one_or_many(source):
+            raise UserError(f"{path}: sources[{number}]: names no file", "sources: [a.jsonl, b.jsonl]")
+    names = file.names or tuple(Path(one_or_many(source)[0]).stem for source in file.sources)
     _counts(path, file, names)
     sources = [
         {"name": name, "paths": source, **_weight(file, number)}
@@ -198,8 +204,6 @@ def read(path: str | Path) -> Recipe:
 
 def _counts(path: str | Path, file: _File, names: Sequence[str]) -> None:
     """Refuse lists that should be as long as that of the sources and are not."""
-    if not file.sources:
-        raise UserError(f"{path}: sources: is empty", "sources: [a.jsonl, b.jsonl]")
     counted: list[tuple[str, int]] = [("names", len(names))]
     for number, piece in enumerate(file.schedule):
         counted.append((f"schedule[{number}].weights", len(piece.weights)))
@@ -226,8 +230,14 @@ def _weight(file: _File, number: int) -> dict[str, Any]:
     return {"weight": pieces} if pieces else {}
 
 
-def _first(source: str | tuple[str, ...]) -> str:
-    return source.split(",")[0] if isinstance(source, str) else source[0]
+def _list(path: str | Path, key: str, value: Any) -> list[Any]:
+    """Return the entries of a list; one source needs none."""
+    if key == "sources" and isinstance(value, str):
+        value = [value]
+    if value is not None and not isinstance(value, list):
+        example = "sources: [a.jsonl, b.jsonl]" if key == "sources" else "schedule: [{weights: [1, 2]}]"
+        raise UserError(f"{path}: {key}: found {value!r}, not a list", example)
+    return [_lists(each) for each in value or []]
 
 
 def _lists(value: Any) -> Any:

@@ -12,7 +12,8 @@ How samples become rows:
 
     packing true      rows of seq_len, several samples in each
             false     rows of seq_len, one sample in each; the rest is padding
-            "budget"  one row a micro-batch, as wide as micro_batch * seq_len: the fewest places are lost
+            "budget"  one row a micro-batch, as wide as micro_batch * seq_len at most and such that they make
+                      up a step: the fewest places are lost
 """
 
 from __future__ import annotations
@@ -81,19 +82,13 @@ class Stream:
         """How many tokens before it a token sees on average."""
         return self.supply.mean_context
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps that the first epoch takes; packing makes others differ by a few rows."""
-        return self._steps(1)
-
     @functools.cached_property
     def total_steps(self) -> int | None:
         """Steps of all epochs together, or None if there is no end or only reading would tell."""
         known = self.epochs is not None and self.supply.size() is not None
-        return self._steps(self.epochs) if known and self.epochs else None
-
-    def _steps(self, epochs: int) -> int:
-        return self.ramp.steps_for(count_rows(self.supply, self.packer, self.ramp, epochs))
+        if not known or not self.epochs:
+            return None
+        return self.ramp.steps_for(count_rows(self.supply, self.packer, self.ramp, self.epochs))
 
     def shares(self) -> dict[str, float]:
         """Return which share of the tokens handed out each source of a mixture had, as `share.NAME`."""
@@ -142,10 +137,11 @@ class Stream:
         return ""
 
     def close(self) -> None:
-        """Drop what was prepared ahead."""
+        """Drop what was prepared ahead, and say what is to be said of the rows."""
         if isinstance(self._coming, Ahead):
             self._coming.close()
         self._coming = None
+        self.supply.tell()
 
     def where(self, row: int) -> str:
         """Return the file and line of a record named by a batch's `rows`."""
@@ -178,13 +174,13 @@ def open_stream(
 ) -> Stream:
     """Return the stream of some files, or of a mixture: "pretrain" rows or "chat" rows.
 
-    A step holds `batch_tokens` over all ranks, a micro-batch `micro_batch * seq_len`. With `warmup` =
+    A step holds `batch_tokens` over all ranks, a micro-batch `micro_batch * seq_len` at most. With `warmup` =
     (tokens, steps), steps grow from so many tokens to all of them.
     """
-    width = seq_len
-    if packing == "budget":
-        width, micro_batch = min(seq_len * micro_batch, max(batch_tokens, seq_len)), 1
-    rows_per_step = batch_tokens // width
+    width, rows_per_step = seq_len, batch_tokens // seq_len
+    if packing == "budget" and rows_per_step:
+        width, rows_per_step = _budget(seq_len, batch_tokens, micro_batch)
+        micro_batch = 1
     if rows_per_step < 1:
         raise UserError(
             f"batch_tokens: {batch_tokens} is less than one row of seq_len={seq_len}",
@@ -216,3 +212,14 @@ def open_stream(
         prefetch=prefetch,
         accept_changes=accept_changes,
     )
+
+
+def _budget(seq_len: int, batch_tokens: int, micro_batch: int) -> tuple[int, int]:
+    """Return how wide rows are, none above a micro-batch, and how many make up a step.
+
+    >>> _budget(512, 16384, 6), _budget(512, 2048, 16)
+    ((2730, 6), (2048, 1))
+    """
+    rows = -(-batch_tokens // (seq_len * micro_batch))
+    width = max(seq_len, batch_tokens // rows)
+    return width, min(rows, batch_tokens // width)

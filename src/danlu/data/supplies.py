@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from danlu.base.errors import UserError
+from danlu.base.log import say
 from danlu.data import recipe
 from danlu.data.encoded import encoded
 from danlu.data.mixture import Mixture
+from danlu.data.prepared import are_prepared
 from danlu.data.ramp import Ramp
 from danlu.data.recipe import Recipe
 from danlu.data.streamed import Encoding, Streamed
@@ -33,7 +35,7 @@ def open_supply(
     if recipe.is_recipe(paths):
         if len(paths) > 1:
             names = ", ".join(map(str, paths))
-            raise UserError(f"data.train: {names}: a mixture's file stands alone", "name the files in it")
+            raise UserError(f"{names}: a mixture's file stands alone", "name the files in it")
         mixture = recipe.read(paths[0])
     if mixture is None or not mixture.sources:
         return _one(paths, encoding, streamed, seed, shuffle)
@@ -53,7 +55,9 @@ def open_supply(
 
 
 def _one(paths: Sequence[str | Path], encoding: Encoding, streamed: bool, seed: int, shuffle: bool) -> Supply:
-    if streamed:
+    if streamed and are_prepared(paths):
+        say(f"{', '.join(map(str, paths))}: is encoded already, so it is not streamed")
+    elif streamed:
         return Streamed(paths, encoding, seed, shuffle)
     return Mapped(
         encoded(

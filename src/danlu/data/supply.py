@@ -35,6 +35,8 @@ class Clock:
     """Tells at which optimiser step the window that is asked for begins. Set by whoever asks."""
 
     step: int = 0
+    again: bool = False
+    """The window was given before, so what was said of its rows is not said again."""
 
 
 @dataclass
@@ -88,6 +90,10 @@ class Supply(Protocol):
 
     def where(self, row: int) -> str:
         """Return the file and line of a row."""
+        ...
+
+    def tell(self) -> None:
+        """Say what happened to the rows on the way, unless that is said."""
         ...
 
 
@@ -146,13 +152,16 @@ class Mapped:
                 window += 1
             epoch, window = epoch + 1, 0
 
+    def tell(self) -> None:
+        """What happened was said when the samples were encoded."""
+
     def _edge(self, window: int) -> int:
         return len(self.samples) * window // self.per_epoch
 
 
 def first_window(supply: Supply) -> Window:
-    """Return what a supply begins with."""
-    return next(iter(supply.windows(supply.start(), Clock())))
+    """Return what a supply begins with, to look at it: training will ask for it by itself."""
+    return next(iter(supply.windows(supply.start(), Clock(again=True))))
 
 
 def context_of(lengths_S: np.ndarray) -> float:

@@ -38,6 +38,7 @@ def fit(
         if run.due(run.cfg.save_every) and not last:
             run.save(stepper, batches, valid)
     run.save(stepper, batches, valid, wait=True)
+    batches.close()
 
 
 def measure(run: Run, stepper: Stepper, evaluate: Evaluate) -> float | None:

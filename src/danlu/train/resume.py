@@ -17,7 +17,8 @@ from danlu.checkpoint.store import Store
 from danlu.device.api import Device
 from danlu.train.config import TrainConfig
 
-# Keys that change where, how fast or how loudly, but not what is learned.
+# Keys that change where, how fast or how loudly, but not what is learned; micro_batch does where rows
+# are as wide as one (packing=budget).
 OPERATIONAL = {
     "resume", "accept_changes", "run_dir", "out", "name", "save_every", "keep", "eval_every",
     "trackers", "max_hours", "device", "micro_batch", "parallel", "compile", "recompute", "bad_step",
@@ -52,7 +53,8 @@ def compare(old: dict[str, Any], new: TrainConfig, accept: bool) -> None:
     """Show which keys changed since the run was stopped; refuse those that change what is learned."""
     before, after = config.flat(old), config.flat(new.model_dump(mode="json", by_alias=True))
     changed = [key for key in sorted(before | after) if before.get(key) != after.get(key)]
-    serious = [key for key in changed if not {key, key.split(".")[0]} & OPERATIONAL]
+    free = OPERATIONAL - {"micro_batch"} if after.get("packing") == "budget" else OPERATIONAL
+    serious = [key for key in changed if not {key, key.split(".")[0]} & free]
     for key in changed:
         if key.split(".")[0] not in ("resume", "accept_changes"):
             say(f"changed since the stop: {key}: {before.get(key)!r} -> {after.get(key)!r}")
