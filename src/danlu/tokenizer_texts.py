@@ -18,6 +18,7 @@ import click
 
 from danlu.base.errors import UserError
 from danlu.base.log import say
+from danlu.reading_options import reading_of, reading_options
 
 if TYPE_CHECKING:
     from danlu.data.sources import Source
@@ -85,11 +86,10 @@ class Texts:
 
     def source(self) -> Source:
         """Return the rows of the files, whatever they are for."""
-        from danlu.data.formats import Reading
         from danlu.data.sources import Source
 
         paths = (*self.text, *self.more)
-        return Source(paths, None, Reading(_pairs(self.fields), self.encoding, self.text_by))
+        return Source(paths, None, reading_of(self.fields, self.encoding, self.text_by))
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
@@ -101,16 +101,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="N",
             help="Take N rows, evenly spread over the files. [all]",
         ),
-        click.option(
-            "--text-by",
-            default="line",
-            type=click.Choice(["line", "paragraph", "file"]),
-            help="What one text of a .txt file is. [line]",
-        ),
-        click.option("--encoding", default="auto", metavar="NAME", help="utf-8, gb18030 or auto. [auto]"),
-        click.option(
-            "--fields", multiple=True, metavar="OURS=THEIRS", help="A key that has another name: text=body."
-        ),
+        reading_options,
         click.option(
             "--text",
             multiple=True,
@@ -121,16 +112,6 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         command = option(command)
     return command
-
-
-def _pairs(fields: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for given in fields:
-        ours, equals, theirs = given.partition("=")
-        if not (ours and equals and theirs):
-            raise UserError(f"--fields {given}: names no two keys", "--fields text=body")
-        pairs[ours] = theirs
-    return pairs
 
 
 def _texts(source: Source, rows: int = 0, wanted: int = 0) -> Iterator[tuple[int, str]]:
