@@ -10,8 +10,8 @@
 # Run it again at any time: it goes on where it stopped, and what is there already is not made again.
 # 可随时重跑：从中断处继续，已装好的不再重装。
 #
-#   --with NAME...     also an environment of its own for vllm, browser or npu
-#                      另建 vllm、browser 或 npu 的独立环境
+#   --with NAME...     also an environment of its own for vllm, browser, npu or transformers4
+#                      另建 vllm、browser、npu 或 transformers4 的独立环境
 #   --extra NAME...    more of pyproject.toml in .venv/: data, track, test
 #                      在 .venv/ 中加装 pyproject.toml 的 data、track、test
 #   --device KIND      ascend, cuda or cpu, whatever is found here
@@ -35,8 +35,11 @@ main() {
   one_at_a_time
   trap 'warn "$(t "stopped; the same command goes on from here" "已中断；重跑同一命令即可继续")"; exit 130' INT TERM
 
-  trainer
   local name
+  for name in ${OPT[with]:-}; do
+    if [[ $name == transformers4 ]]; then OPT[extra]+=$'\ntest'; fi # whose packages it shares
+  done
+  trainer
   for name in ${OPT[with]:-}; do "private_$name"; done
 }
 
@@ -53,7 +56,7 @@ check_host() {
     die "$(t "$PWD cannot be written" "$PWD 不可写")" "$(t "copy the clone to a folder of yours" "把仓库复制到自己的目录")"
   fi
   for name in ${OPT[with]:-}; do
-    if [[ $(type -t "private_$name") != function ]]; then die "--with $name?" "vllm, browser, npu"; fi
+    if [[ $(type -t "private_$name") != function ]]; then die "--with $name?" "vllm, browser, npu, transformers4"; fi
   done
 }
 
@@ -229,6 +232,21 @@ private_npu() {
   if ! private npu; then return 0; fi
   pip .venv-npu install --no-deps "torch-npu==$(matrix private npu_torch_npu)"
   mark_ready .venv-npu npu
+}
+
+# private_transformers4: the last transformers before 5, to read what we write as its users do. All that it shares
+# with the one in .venv it takes from there; only the packages of other versions are its own, and come first.
+private_transformers4() {
+  local site='import sysconfig; print(sysconfig.get_path("purelib"))'
+  if ! private transformers4; then return 0; fi
+  run rm -f .venv-transformers4/lib/python3*/site-packages/shared.pth # pip shall see only what is its own
+  pip .venv-transformers4 install --no-deps "transformers==$(matrix private transformers4)" \
+    "huggingface-hub==$(matrix private transformers4_huggingface_hub)" \
+    "tokenizers==$(matrix private transformers4_tokenizers)"
+  if [[ ${DRY_RUN:-0} == 1 ]]; then return; fi
+  .venv/bin/python -c "$site" >"$(.venv-transformers4/bin/python -c "$site")/shared.pth"
+  .venv-transformers4/bin/python -c 'from transformers import AutoModelForCausalLM'
+  mark_ready .venv-transformers4 transformers4
 }
 
 main "$@"

@@ -51,7 +51,7 @@ check() { run .venv/bin/python -m pytest "$@"; }
 # need_marks: the private environments which marks of the tests ask for.
 need_marks() {
   local name
-  for name in vllm browser npu; do
+  for name in transformers4 vllm browser npu; do
     if grep -rqE --include='test_*.py' "^(pytestmark = |@)pytest\.mark\.$name\b" tests && ! ready ".venv-$name" "$name"; then
       if ! bash launch/setup.sh --with "$name"; then
         warn "$(t ".venv-$name could not be made; the tests marked $name will say so" "无法建立 .venv-$name；标记为 $name 的测试会报告")"

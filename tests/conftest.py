@@ -57,6 +57,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "npu": no_environment("npu"),
     "vllm": no_environment("vllm"),
     "browser": no_environment("browser"),
+    "transformers4": no_environment("transformers4"),
 }
 
 

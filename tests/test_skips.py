@@ -47,7 +47,7 @@ def test_what_is_listed_is_excused_in_ci(suite, monkeypatch):
     assert outcome(suite, expected) == {"xfailed": 1}
 
 
-@pytest.mark.parametrize("mark", ["npu", "vllm", "browser"])
+@pytest.mark.parametrize("mark", ["npu", "vllm", "browser", "transformers4"])
 def test_a_mark_without_its_environment_says_how_to_make_it(suite, mark):
     suite.makepyfile(test_it=f"import pytest\n@pytest.mark.{mark}\ndef test_it():\n    pass")
     result = suite.runpytest("-rs")
