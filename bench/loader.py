@@ -28,6 +28,7 @@ import numpy as np
 
 from danlu.data.encode import Options
 from danlu.data.formats import Reading
+from danlu.data.parts import BlockEncoder
 from danlu.data.samples import Samples, Shard
 from danlu.data.stream import Stream
 from danlu.data.streamed import Encoding, Streamed
@@ -142,9 +143,13 @@ def streamed_memory(rows: int) -> list[int]:
         with path.open("w", encoding="utf-8") as file:
             for begin in range(0, rows, 10_000):
                 file.writelines(line % (number % 1000) for number in range(begin, min(begin + 10_000, rows)))
-        encoding = Encoding("pretrain", Tokenizer.load("starter"), Options(512), Reading())
+        encoder = BlockEncoder("pretrain", Tokenizer.load("starter"), Options(512), Reading())
         steps = Stream(
-            Streamed([path], encoding, seed=0), seq_len=512, rows_per_step=64, micro_batch=16, prefetch=0
+            Streamed([path], Encoding(encoder), seed=0),
+            seq_len=512,
+            rows_per_step=64,
+            micro_batch=16,
+            prefetch=0,
         )
         return held(steps, rows)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from danlu.data.encode import KINDS, Options, Tally
 from danlu.data.formats import Reading
 from danlu.data.mixture import Mixture
+from danlu.data.parts import BlockEncoder
 from danlu.data.ramp import Ramp
 from danlu.data.recipe import Part, Piece, Recipe
 from danlu.data.records import Text
@@ -71,7 +72,7 @@ def opened(case):
     """Yield a function that makes the stream of a case for a rank."""
     texts, seq_len, seed = texts_of(case), case["seq_len"], case["seed"]
     order = {"seed": seed, "shuffle": case["shuffle"], "window": case["window"]}
-    encoding = Encoding("pretrain", STARTER, Options(seq_len), Reading())
+    encoding = Encoding(BlockEncoder("pretrain", STARTER, Options(seq_len), Reading()))
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number}.jsonl" for number in range(len(texts))]
         for path, rows in zip(paths, texts):

@@ -32,7 +32,7 @@ KEYS = {"seq_len": 32, "rows_per_step": 4, "micro_batch": 2, "prefetch": 0}
 
 
 def supply(paths, kind="pretrain", seq_len=32, on_bad_row="refuse", reading=None, **keys):
-    encoding = Encoding(kind, STARTER, Options(seq_len, 3.0), reading or Reading(), on_bad_row)
+    encoding = Encoding(BlockEncoder(kind, STARTER, Options(seq_len, 3.0), reading or Reading()), on_bad_row)
     return Streamed(paths, encoding, **{"seed": 0, **keys})
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from danlu.base import paths
 from danlu.base.errors import UserError, pick
 from danlu.base.log import say
-from danlu.data.encode import KINDS, Options, Tally
+from danlu.data.encode import Options, Tally
 from danlu.data.formats import Reading
 from danlu.data.parts import BlockEncoder
 from danlu.data.prepared import are_prepared, opened
@@ -61,21 +61,28 @@ def encoded(
     workers: int = 0,
 ) -> Encoded:
     """Return the samples of some files: from the cache, encoded now, or prepared before."""
-    encoder = BlockEncoder(pick("kind of data", kind, KINDS), tokenizer, options, reading or Reading())
+    encoder = BlockEncoder(kind, tokenizer, options, reading or Reading())
+    return encoded_by(encoder, paths_, on_bad_row, workers)
+
+
+def encoded_by(
+    encoder: BlockEncoder, paths_: Sequence[str | Path], on_bad_row: str = "refuse", workers: int = 0
+) -> Encoded:
+    """Return the same, given all that decides what a row becomes."""
     pick("way with bad rows", on_bad_row, ON_BAD_ROW)
     if are_prepared(paths_):
         stores, key = opened([Path(path) for path in paths_], encoder)
         found = Encoded(stores, key, [file for store in stores for file in store.files])
     else:
-        task = Task(Source(paths_, kind, encoder.reading), encoder, on_bad_row, workers=workers)
+        task = Task(Source(paths_, encoder.kind, encoder.reading), encoder, on_bad_row, workers=workers)
         try:
             found = _find_or_make(task)
         except OSError as error:
-            where = str(error.filename or paths.cache())
-            in_cache = where.startswith(str(paths.cache()))
+            where = Path(error.filename or paths.cache())
+            in_cache = where.is_relative_to(paths.cache())
             hint = "set DANLU_CACHE to a writable folder with room" if in_cache else "look at that file"
             raise UserError(f"{where}: {error.strerror}", hint) from None
-    _tell(found, ", ".join(map(str, paths_)), options)
+    _tell(found, ", ".join(map(str, paths_)), encoder.options)
     return found
 
 
@@ -95,11 +102,6 @@ def _tell(found: Encoded, names: str, options: Options) -> None:
 
 def _find_or_make(task: Task) -> Encoded:
     """Return what the cache holds for an input, making it first if nobody has."""
-    if task.encoder.kind == "chat" and task.encoder.tokenizer.template is None:
-        raise UserError(
-            f"{task.encoder.tokenizer.name}: has no chat template",
-            "put a chat_template.jinja beside its tokenizer.json",
-        )
     described = task.described()
     folder = paths.cache() / "encoded" / key_of(described)
     store = _open(folder)

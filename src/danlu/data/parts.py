@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from danlu.base.errors import UserError
+from danlu.base.errors import UserError, pick
 from danlu.data.encode import KINDS, Options, Sample, Tally, ids_dtype
 from danlu.data.formats import Block, Reading
 from danlu.data.rows import BadRow, Place
@@ -81,11 +81,13 @@ class BlockEncoder:
     reading: Reading
 
     def __post_init__(self) -> None:
+        pick("kind of data", self.kind, KINDS)
         weight, seq_len = self.options.tag_weight, self.options.seq_len
         if not (math.isfinite(weight) and weight > 0):
             raise UserError(f"tag_weight: found {weight}", "a number above 0, such as 10")
         if seq_len < 1:
             raise UserError(f"seq_len: found {seq_len}", "a number of tokens, such as 512")
+        self.described()  # which wants a chat template for chats
 
     def described(self) -> dict[str, Any]:
         """Return it as JSON: equal descriptions, equal results."""
@@ -93,7 +95,7 @@ class BlockEncoder:
             "version": VERSION,
             "kind": self.kind,
             "tokenizer": self.tokenizer.fingerprint,
-            "template": self.tokenizer.template if self.kind != "pretrain" else None,
+            "template": self.tokenizer.chat_template if self.kind == "chat" else None,
             "options": self.options._asdict(),
             "reading": asdict(self.reading),
         }
@@ -114,7 +116,7 @@ class BlockEncoder:
         good = [found for found in rows if story.accepts(found)]
         samples: list[Sample] = []
         for begin in range(0, len(good), TOGETHER):
-            samples += self._samples(good[begin : begin + TOGETHER], story)
+            samples += self.samples(good[begin : begin + TOGETHER], story)
         story.bad.sort()
         first = rows[0].place if rows else None
         return gathered(samples, ids_dtype(self.tokenizer), file, first, after, story)
@@ -127,7 +129,7 @@ class BlockEncoder:
                 return number
         return len(rows)
 
-    def _samples(self, rows: list[Found], story: Story) -> list[Sample]:
+    def samples(self, rows: list[Found], story: Story) -> list[Sample]:
         """Return the samples of some rows; if one of them is refused, look which."""
         records = [(found.row, found.record) for found in rows if not isinstance(found.record, BadRow)]
         tally = Tally(rows=len(rows))
@@ -137,7 +139,7 @@ class BlockEncoder:
             if len(rows) == 1:
                 story.bad.append(Bad(rows[0].row, error.problem, error.hint))
                 return []
-            return [sample for row in rows for sample in self._samples([row], story)]
+            return [sample for row in rows for sample in self.samples([row], story)]
         story.tally.add(tally)
         story.shapes.update(found.shape for found in rows)
         return made

@@ -8,9 +8,9 @@
 
 Blocks depend on nothing but themselves, parts are put together in the order of the input, and a shard ends
 with the row that fills it; so shards are the same, byte for byte, for any number of processes and however
-the input was cut into blocks. What is whole stays: made again after
-an interruption, a store goes on where its last whole shard ends; a shard that is missing or damaged is
-made anew by itself. Memory holds a few blocks for each process, whatever the size of the input.
+the input was cut into blocks. What is whole stays: made again after an interruption, a store goes on where
+its last whole shard ends; a shard that is missing or damaged is made anew by itself. Memory holds a few
+blocks for each process, whatever the size of the input.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import shutil
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Task:
     shard_tokens: int = SHARD_TOKENS
     workers: int = 0
     """Processes; 0: as many as there are cores, or none for a small input; 1: none."""
+    _states: list[tuple[int, ...]] = field(default_factory=list)
+    """Of the files, when they were described."""
 
     @property
     def names(self) -> list[str]:
@@ -102,20 +104,18 @@ def state_of(path: Path) -> tuple[int, ...]:
 
 
 def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file, remembered as long as its size and time of change stay.
+    """Return the SHA-256 of a file, remembered as long as its state stays.
 
     A file changed within the last two seconds is not remembered: it could change again within one
     tick of the file system's clock.
     """
-    status = path.stat()
-    state = [str(path.resolve()), status.st_size, status.st_mtime_ns, status.st_ino]
-    name = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:32]
+    state = state_of(path)
+    name = hashlib.sha256(json.dumps([str(path.resolve()), *state]).encode()).hexdigest()[:32]
     memo = paths.cache() / "fingerprints" / name
     if memo.is_file():
         return memo.read_text()
-    before = state_of(path)
     digest = paths.sha256(path)
-    if time.time_ns() - status.st_mtime_ns > 2_000_000_000 and before == state_of(path):
+    if time.time_ns() - state[2] > 2_000_000_000 and state == state_of(path):
         memo.parent.mkdir(parents=True, exist_ok=True)
         paths.write_text(memo, digest)
     return digest

@@ -32,6 +32,7 @@ from danlu.data.deal import Cursor, Dealer
 from danlu.data.encode import Options
 from danlu.data.formats import Reading
 from danlu.data.packing import Packer
+from danlu.data.parts import BlockEncoder
 from danlu.data.ramp import Ramp
 from danlu.data.recipe import Recipe
 from danlu.data.streamed import Encoding
@@ -189,9 +190,8 @@ def open_stream(
     if rows_per_step < ranks:
         say(f"batch_tokens: {rows_per_step} rows a step leave {ranks - rows_per_step} of {ranks} ranks idle")
     ramp = Ramp(rows_per_step, min(rows_per_step, max(1, warmup[0] // width)), warmup[1])
-    encoding = Encoding(
-        kind, tokenizer, Options(seq_len, tag_weight), reading or Reading(), on_bad_row, workers
-    )
+    encoder = BlockEncoder(kind, tokenizer, Options(seq_len, tag_weight), reading or Reading())
+    encoding = Encoding(encoder, on_bad_row, workers)
     supply = open_supply(paths, mixture, encoding, streamed, ramp, width if packing else 0, seed, shuffle)
     if epochs is not None and supply.size() is None:
         raise UserError(

@@ -26,8 +26,7 @@ import numpy as np
 
 from danlu.base.errors import UserError
 from danlu.data.account import Account, At, Loss
-from danlu.data.encode import Options, Sample, Tally, ids_dtype
-from danlu.data.formats import Reading
+from danlu.data.encode import Sample, Tally, ids_dtype
 from danlu.data.order import Order, mix
 from danlu.data.parts import BlockEncoder, Story, gathered
 from danlu.data.rows import START, Place, split_row
@@ -44,18 +43,11 @@ GLIMPSE = 1 << 16  # bytes at either end of a file that tell it from others
 class Encoding:
     """How rows become samples."""
 
-    kind: str
-    tokenizer: Tokenizer
-    options: Options
-    reading: Reading
+    encoder: BlockEncoder
     on_bad_row: str = "refuse"
     """refuse, or skip."""
     workers: int = 0
     """Processes that encode into the cache."""
-
-    @property
-    def encoder(self) -> BlockEncoder:
-        return BlockEncoder(self.kind, self.tokenizer, self.options, self.reading)
 
 
 class _Cut(NamedTuple):
@@ -84,19 +76,14 @@ class Streamed:
         shuffle: bool = True,
         window: int = WINDOW,
     ) -> None:
-        if encoding.kind == "chat" and encoding.tokenizer.template is None:
-            raise UserError(
-                f"{encoding.tokenizer.name}: has no chat template",
-                "put a chat_template.jinja beside its tokenizer.json",
-            )
-        self.source = Source(paths, encoding.kind, encoding.reading)
+        self.encoder, self.on_bad_row = encoding.encoder, encoding.on_bad_row
+        self.source = Source(paths, self.encoder.kind, self.encoder.reading)
         self.files = len(self.source.files)
-        self.encoding, self.encoder = encoding, encoding.encoder
         self.seed, self.shuffle, self.window = seed, shuffle, window
-        self.weighted = encoding.kind != "pretrain"
+        self.weighted = self.encoder.kind != "pretrain"
         self.where = self.source.where
         self._name = ", ".join(map(str, paths))
-        self._account = Account(self._name, encoding.options.seq_len, self.where)
+        self._account = Account(self._name, self.encoder.options.seq_len, self.where)
         self.tell = self._account.tell
         self.identity: dict[str, Any] = {
             "data": self._key(),
@@ -109,7 +96,7 @@ class Streamed:
     def _key(self) -> str:
         """Return what names the samples: how they are encoded, and what tells each file from others."""
         files = [[type(file).__name__, *_glimpse(file.path)] for file in self.source.files]
-        parts = [self.encoder.described(), self.encoding.on_bad_row, files]
+        parts = [self.encoder.described(), self.on_bad_row, files]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     @functools.cached_property
@@ -146,7 +133,7 @@ class Streamed:
         while following is not None:
             part = [following, *itertools.islice(cuts, self.window - 1)]
             following = next(cuts, None)
-            shard = shard_of([cut.sample for cut in part], self.encoding.tokenizer, story)
+            shard = shard_of([cut.sample for cut in part], self.encoder.tokenizer, story)
             last = part[-1]
             if following is None:
                 after = {**self.start(), "epoch": position["epoch"] + 1}
@@ -183,10 +170,10 @@ class Streamed:
     ) -> Iterator[tuple[int, Place, Sample]]:
         """Yield the samples of rows, with file and place of each; note or refuse those that give none."""
         numbered = [found._replace(row=number) for number, found in enumerate(rows)]  # ids may come twice
-        samples = self.encoder._samples([found for found in numbered if story.accepts(found)], story)
+        samples = self.encoder.samples([found for found in numbered if story.accepts(found)], story)
         for bad in sorted(story.bad):
             found = rows[bad.row]
-            if self.encoding.on_bad_row == "refuse":
+            if self.on_bad_row == "refuse":
                 raise UserError(f"{self.where(found.row)}: {bad.problem}", bad.hint)
             losses.append(Loss((split_row(found.row)[0], *found.place, 0), found.row, bad.problem))
         story.bad.clear()

@@ -8,7 +8,7 @@ from pathlib import Path
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.data import recipe
-from danlu.data.encoded import encoded
+from danlu.data.encoded import encoded_by
 from danlu.data.mixture import Mixture
 from danlu.data.prepared import are_prepared
 from danlu.data.ramp import Ramp
@@ -59,16 +59,5 @@ def _one(paths: Sequence[str | Path], encoding: Encoding, streamed: bool, seed: 
         say(f"{', '.join(map(str, paths))}: is encoded already, so it is not streamed")
     elif streamed:
         return Streamed(paths, encoding, seed, shuffle)
-    return Mapped(
-        encoded(
-            paths,
-            encoding.kind,
-            encoding.tokenizer,
-            encoding.options,
-            encoding.reading,
-            encoding.on_bad_row,
-            encoding.workers,
-        ),
-        seed,
-        shuffle,
-    )
+    samples = encoded_by(encoding.encoder, paths, encoding.on_bad_row, encoding.workers)
+    return Mapped(samples, seed, shuffle)

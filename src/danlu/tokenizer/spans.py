@@ -48,7 +48,7 @@ def render(
 ) -> str:
     """Return the text of a chat as its template writes it."""
     return template.render(
-        _template(tokenizer), messages, tools, add_generation_prompt, enable_thinking, tokenizer.variables
+        tokenizer.chat_template, messages, tools, add_generation_prompt, enable_thinking, tokenizer.variables
     )
 
 
@@ -174,11 +174,3 @@ def translate(places: list[tuple[int, int]], position: int) -> int:
 def control_of(tokenizer: Tokenizer) -> Control:
     """Return the patterns of a tokenizer's control tokens."""
     return Control(tuple(tokenizer.control))
-
-
-def _template(tokenizer: Tokenizer) -> str:
-    if tokenizer.template is None:
-        raise UserError(
-            f"{tokenizer.name}: has no chat template", "put a chat_template.jinja beside its tokenizer.json"
-        )
-    return tokenizer.template

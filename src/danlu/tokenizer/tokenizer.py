@@ -143,6 +143,15 @@ class Tokenizer:
         normalizer = self._inner.normalizer
         return text if normalizer is None else str(normalizer.normalize_str(text))
 
+    @property
+    def chat_template(self) -> str:
+        """The chat template, or an error where there is none."""
+        if self.template is None:
+            raise UserError(
+                f"{self.name}: has no chat template", "put a chat_template.jinja beside its tokenizer.json"
+            )
+        return self.template
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the vocabulary and the choice of control tokens: equal means equal ids."""
