@@ -4,6 +4,8 @@ import itertools
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from danlu.base.errors import UserError
 from danlu.model import weights
@@ -150,8 +152,17 @@ class TestFiles:
         cfg = config("qwen3")
         state = model(cfg).state_dict()
         lacking = {name: tensor for name, tensor in state.items() if "layers.1.mlp.up" not in name}
-        weights.save(lacking, cfg, tmp_path)
-        with pytest.raises(UserError, match=r"layers\.1\.mlp\.up_proj\.weight: is missing"):
+        missing = pytest.raises(UserError, match=r"layers\.1\.mlp\.up_proj\.weight: is missing")
+        with missing:
+            weights.save(lacking, cfg, tmp_path)
+        weights.save(state, cfg, tmp_path)
+        stored = load_file(tmp_path / "model.safetensors")
+        save_file(stored | {"model.layers.3.extra": torch.ones(2)}, tmp_path / "model.safetensors")
+        with pytest.raises(UserError, match=r"layers\.3\.extra: belongs to no part"):
+            weights.load(tmp_path, model(cfg))
+        del stored["model.layers.1.mlp.up_proj.weight"]
+        save_file(stored, tmp_path / "model.safetensors")
+        with missing:
             weights.load(tmp_path, model(cfg))
         weights.save(state, cfg, tmp_path)
         with pytest.raises(UserError, match=r"the model wants \(400, 48\)"):
@@ -161,9 +172,6 @@ class TestFiles:
             weights.load(tmp_path, model(cfg))
 
     def test_a_gate_trained_elsewhere_is_not_silently_dropped(self, tmp_path):
-        import torch
-        from safetensors.torch import load_file, save_file
-
         cfg = config("qwen2_moe from an ungated shared expert")
         weights.save(model(cfg).state_dict(), cfg, tmp_path)
         state = load_file(tmp_path / "model.safetensors")
@@ -179,8 +187,6 @@ class TestFiles:
         weights.load(tmp_path, model(read))
 
     def test_half_precision_and_special_tokens(self, tmp_path):
-        import torch
-
         cfg = config("glm4_moe")
         extra = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
         weights.save(model(cfg).state_dict(), cfg, tmp_path, dtype=torch.bfloat16, extra=extra)

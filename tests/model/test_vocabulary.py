@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import tokenizer_kinds as kinds
 from danlu.base.errors import UserError
 from danlu.generate import load as generate_load
-from danlu.model import vocabulary, weights
+from danlu.model import disk, vocabulary, weights
 from danlu.model.build import build_empty
 from danlu.model.config import resolve
 from danlu.tokenizer import surgery
@@ -87,8 +87,8 @@ def test_only_rows_of_words_change_and_new_ones_are_the_mean_of_their_pieces(fol
         for number, ids in enumerate(extended.pieces, 2048):
             assert torch.allclose(new[number], sum(old[i] for i in ids) / len(ids), atol=1e-6)
         assert torch.allclose(new[2055:], old[:2048].mean(0).expand(57, *old.shape[1:]), atol=1e-6)
-    if (tmp_path / "new" / weights.INDEX).exists():
-        index = json.loads((tmp_path / "new" / weights.INDEX).read_text())
+    if (tmp_path / "new" / disk.INDEX).exists():
+        index = json.loads((tmp_path / "new" / disk.INDEX).read_text())
         assert index["metadata"]["total_size"] == sum(tensor.nbytes for tensor in after.values())
 
 

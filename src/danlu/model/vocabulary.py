@@ -29,8 +29,8 @@ from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.model import weights
 from danlu.model.config import ModelConfig, read_hf, read_type
+from danlu.model.disk import INDEX
 from danlu.model.families import OURS, get
-from danlu.model.weights import INDEX
 from danlu.tokenizer.tokenizer import Tokenizer
 
 HELD = ("model.embed_tokens.weight", "lm_head.weight", "head_bias")

@@ -75,6 +75,12 @@ class Family:
     """Whether models leave as this; else they are read, and leave as another family."""
     read: Callable[[str, Tensor, ModelConfig], Tensor] = lambda name, disk, cfg: disk
     """What a tensor on disk means, given its name; for families that do more than rename."""
+    unread: tuple[str, ...] = ()
+    """What tensors are called, as whole regular expressions, that lie in published files and say nothing."""
+    left_out: Callable[[str, ModelConfig], str] = lambda name, cfg: ""
+    """Why a tensor on disk is passed over, which is then said; empty: it is not."""
+    prefix: str = ""
+    """First component of names that old published files leave out, with its dot."""
 
     def parts(self, name: str, cfg: ModelConfig) -> Iterator[Part]:
         """Yield the tensors on disk that one of our weights is made of."""
