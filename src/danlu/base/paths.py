@@ -63,10 +63,16 @@ def write_text(path: Path, text: str) -> None:
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[TextIO]:
     """Yield a file of text to write; on success it becomes `path` in one rename, on failure it is gone."""
+    with whole_path(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def whole_path(path: Path) -> Iterator[Path]:
+    """Yield the path to write a file of any kind at; it becomes `path`, or is gone, as with `whole_file`."""
     aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
     try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            yield file
+        yield aside
         sync(aside)
         aside.replace(path)
     except BaseException:
