@@ -1,20 +1,14 @@
 """The command line: `danlu COMMAND`, each command imported only when it is called.
 
 `--help` must answer at once, so this file knows one line about every command and nothing else.
-A `UserError` anywhere below ends here as two lines and exit code 2.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
 from danlu import __version__
-from danlu.base.errors import UserError
-from danlu.base.log import rank
-from danlu.lazy import Lazy
+from danlu.base.commands import Lazy, run
 
 # name: (module with a click command called `command`, what it does)
 COMMANDS = {
@@ -46,21 +40,5 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with its exit code: 0 done, 2 a mistake to mend, 130 stopped."""
-    try:
-        cli.main(args=arguments, prog_name="danlu", standalone_mode=False)
-    except UserError as error:
-        print((f"[rank {rank()}] " if rank() else "") + str(error), file=sys.stderr, flush=True)
-        sys.exit(2)
-    except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
-    except click.UsageError as error:
-        usage = f"'{error.ctx.command_path if error.ctx else 'danlu'} --help'"
-        print(UserError(error.format_message(), usage), file=sys.stderr)
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    """Run the command line and leave with its exit code."""
+    run(cli, "danlu", arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from danlu.lazy import Lazy
+from danlu.base.commands import Lazy
 
 COMMANDS = {
     "check": ("danlu.data_check", "Report every bad row by file, line and field, and what is odd."),

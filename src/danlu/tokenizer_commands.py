@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from danlu.lazy import Lazy
+from danlu.base.commands import Lazy
 
 COMMANDS = {
     "train": ("danlu.tokenizer_train", "Learn a vocabulary from text."),
