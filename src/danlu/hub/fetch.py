@@ -1,11 +1,13 @@
-"""Fetch a data set of a hub into the cache, once.
+"""Fetch a data set or a model of a hub into the cache, once.
 
     cache/hub/hf/owner--name/main/data/train.jsonl      as it lies on the hub
                                   .have-<key>.json      which files a name meant; written when all are here
+    cache/hub/hf/models--owner--name/main/config.json   a model
 
 What is there is used as it is, without a question to the hub: a run sees the same rows as the one before.
 To fetch anew, remove the folder. A broken connection goes on where it stopped. Whatever the hub says of
-a file's content (its size and a hash) is checked before the file counts as here. With HF_HUB_OFFLINE=1 or
+a file's content (its size and a hash) is checked before the file counts as here. Of several processes one
+fetches, and the others find the files when it is done. With HF_HUB_OFFLINE=1 or
 DANLU_OFFLINE=1 no connection is tried.
 """
 
@@ -13,17 +15,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from danlu.base import paths
 from danlu.base.errors import UserError
-from danlu.base.log import say
+from danlu.base.log import say, say_once
 from danlu.hub.names import File, Name, chosen, parse
 
 HUBS = {"hf": "danlu.hub.hugging_face", "ms": "danlu.hub.model_scope"}
@@ -34,7 +37,7 @@ class Hub(Protocol):
     """What a module of HUBS offers."""
 
     def listed(self, name: Name) -> list[File]:
-        """Return the files of a data set."""
+        """Return the files of a data set or a model."""
         ...
 
     def fetch(self, name: Name, file: File, folder: Path) -> None:
@@ -42,16 +45,32 @@ class Hub(Protocol):
         ...
 
 
+Choice = Callable[[list[File]], tuple[list[File], str]]
+"""Picks files of a listing, and says in a line what it left out, if anything."""
+
+
 def fetched(text: str, endings: tuple[str, ...]) -> list[Path]:
-    """Return the files that a name means, fetched if they are not here yet."""
+    """Return the files that the name of a data set means, fetched if they are not here yet."""
     name = parse(text)
-    folder = (
-        paths.cache() / "hub" / name.hub / name.repo.replace("/", "--") / name.revision.replace("/", "--")
-    )
-    key = hashlib.sha256(json.dumps([name.inside, endings]).encode()).hexdigest()[:16]
-    record = folder / f".have-{key}.json"
+    return obtained(name, [name.inside, endings], lambda files: chosen(name, files, endings))
+
+
+def folder_of(name: Name) -> Path:
+    """Return the folder of the cache in which a data set or a model lies."""
+    own = name.repo.replace("/", "--")
+    own = own if name.kind == "dataset" else f"{name.kind}s--{own}"
+    return paths.cache() / "hub" / name.hub / own / name.revision.replace("/", "--")
+
+
+def obtained(name: Name, what: object, choose: Choice) -> list[Path]:
+    """Return the files of a listing that `choose` picks, fetched if they are not here yet.
+
+    `what` is plain data that tells this choice from others of the same name.
+    """
+    folder = folder_of(name)
+    record = folder / f".have-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}.json"
     if (here := _here(record)) is not None:
-        say(f"{name}: from the cache, {folder}")
+        say_once(f"{name}: from the cache, {folder}")
         return here
     for variable in OFFLINE:
         if os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE"):
@@ -60,14 +79,16 @@ def fetched(text: str, endings: tuple[str, ...]) -> list[Path]:
             )
     hub: Hub = importlib.import_module(HUBS[name.hub])
     with _disk_in_words(folder):
-        return _fetch(hub, name, folder, endings, record)
+        files, left_out = choose(hub.listed(name))
+        with _alone(folder):
+            if (here := _here(record)) is not None:
+                return here
+            if left_out:
+                say(left_out)
+            return _fetch(hub, name, folder, files, record)
 
 
-def _fetch(hub: Hub, name: Name, folder: Path, endings: tuple[str, ...], record: Path) -> list[Path]:
-    files, left_out = chosen(name, hub.listed(name), endings)
-    if left_out:
-        say(left_out)
-    folder.mkdir(parents=True, exist_ok=True)
+def _fetch(hub: Hub, name: Name, folder: Path, files: list[File], record: Path) -> list[Path]:
     missing = [file for file in files if not _is_here(folder / file.path, file)]
     paths.need_space(folder, sum(file.size for file in missing))
     for number, file in enumerate(missing, 1):
@@ -76,6 +97,16 @@ def _fetch(hub: Hub, name: Name, folder: Path, endings: tuple[str, ...], record:
         _check(name, folder / file.path, file)
     paths.write_text(record, json.dumps([[file.path, file.size] for file in files], indent=1))
     return [folder / file.path for file in files]
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time fetch into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        with contextlib.suppress(OSError):  # a file system without locks: each fetches for itself
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _here(record: Path) -> list[Path] | None:

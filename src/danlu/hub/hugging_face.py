@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from danlu.base.errors import UserError
-from danlu.hub.names import File, Name
+from danlu.hub.names import KINDS, File, Name
 
 LOGIN = "accept its terms on the hub, then set HF_TOKEN"
 
 
 def listed(name: Name) -> list[File]:
-    """Return the files of a data set."""
+    """Return the files of a data set or a model."""
     from huggingface_hub import HfApi
 
     with _in_words(name):
-        found = HfApi(endpoint=_endpoint()).dataset_info(
-            name.repo, revision=name.revision, files_metadata=True
-        )
+        api = HfApi(endpoint=_endpoint())
+        ask = api.dataset_info if name.kind == "dataset" else api.model_info
+        found = ask(name.repo, revision=name.revision, files_metadata=True)
         return [
             File(
                 file.rfilename,
@@ -42,7 +42,7 @@ def fetch(name: Name, file: File, folder: Path) -> None:
         hf_hub_download(
             name.repo,
             file.path,
-            repo_type="dataset",
+            repo_type=name.kind,
             revision=name.revision,
             local_dir=folder,
             endpoint=_endpoint(),
@@ -66,7 +66,7 @@ def _in_words(name: Name) -> Iterator[None]:
         raise UserError(f"{name}: there is no revision '{name.revision}'", "check the word after @") from None
     except errors.RepositoryNotFoundError:
         hint = "check the name; if it is private, set HF_TOKEN"
-        raise UserError(f"{name}: there is no such data set, or it is private", hint) from None
+        raise UserError(f"{name}: there is no such {KINDS[name.kind]}, or it is private", hint) from None
     except errors.HFValidationError as error:
         raise UserError(f"{name}: {str(error).splitlines()[0]}", "check the name") from None
     except errors.HfHubHTTPError as error:

@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from danlu.base.errors import UserError
-from danlu.hub.names import File, Name
+from danlu.hub.names import KINDS, File, Name
 
 
 def listed(name: Name) -> list[File]:
-    """Return the files of a data set."""
+    """Return the files of a data set or a model."""
     with _in_words(name):
-        found = _api().list_repo_files(name.repo, "dataset", revision=name.revision)
+        found = _api().list_repo_files(name.repo, name.kind, revision=name.revision)
         return [_file(entry) for entry in found if _is_file(entry)]
 
 
 def fetch(name: Name, file: File, folder: Path) -> None:
     """Write one file below a folder."""
     with _in_words(name):
-        _api().download_file(name.repo, "dataset", file.path, revision=name.revision, local_dir=folder)
+        _api().download_file(name.repo, name.kind, file.path, revision=name.revision, local_dir=folder)
 
 
 def _client(module: str = "modelscope_hub") -> Any:
@@ -33,7 +33,7 @@ def _client(module: str = "modelscope_hub") -> Any:
         return importlib.import_module(module)
     except ImportError:
         hint = "bash run_all.sh setup --extra data"
-        raise UserError("data sets of ms:// need the package modelscope", hint) from None
+        raise UserError("ms:// needs the package modelscope", hint) from None
 
 
 def _api() -> Any:
@@ -58,7 +58,7 @@ def _in_words(name: Name) -> Iterator[None]:
         yield
     except errors.NotExistError:
         hint = "check the name and the revision; if it is private, set MODELSCOPE_API_TOKEN"
-        raise UserError(f"{name}: there is no such data set, or it is private", hint) from None
+        raise UserError(f"{name}: there is no such {KINDS[name.kind]}, or it is private", hint) from None
     except (errors.AuthenticationError, errors.PermissionDeniedError):
         raise UserError(f"{name}: this account may not read it", "set MODELSCOPE_API_TOKEN") from None
     except errors.FileIntegrityError:

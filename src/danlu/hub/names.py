@@ -1,4 +1,4 @@
-"""Names of data sets on a hub, and which of their files are meant.
+"""Names of data sets and models on a hub, and which files of a data set are meant.
 
 hf://owner/name                   the training part of a data set
 hf://owner/name@v1.0              at a revision
@@ -18,6 +18,8 @@ FORM = re.compile(
     r"(?P<hub>hf|ms)://(?P<owner>[\w.-]+)/(?P<name>[\w.-]+)(?:@(?P<revision>[^:\s]+))?(?::(?P<inside>.+))?"
 )
 DEFAULT_REVISION = {"hf": "main", "ms": "master"}
+KINDS = {"dataset": "data set", "model": "model"}
+"""As the hubs' clients call them, and as people do."""
 # What files and folders of each part are called; a word counts between the marks that separate words.
 PARTS = {
     "train": {"train", "training"},
@@ -27,20 +29,21 @@ PARTS = {
 
 
 class Name(NamedTuple):
-    """A data set on a hub."""
+    """A data set or a model on a hub."""
 
     hub: str
     repo: str
     revision: str
     inside: str
-    """A file or folder in it; empty for the training part of all."""
+    """A file or folder in it; empty for the training part of all, or for a model."""
+    kind: str = "dataset"
 
     def __str__(self) -> str:
         return f"{self.hub}://{self.repo}@{self.revision}" + (f":{self.inside}" if self.inside else "")
 
 
 class File(NamedTuple):
-    """One file of a data set, as its hub lists it."""
+    """One file, as its hub lists it."""
 
     path: str
     size: int
@@ -50,21 +53,22 @@ class File(NamedTuple):
     """Its SHA-1 as a git blob, for small files."""
 
 
-def parse(text: str) -> Name:
+def parse(text: str, kind: str = "dataset") -> Name:
     """Return what a name means.
 
     >>> parse("hf://a/b@v1:data/train")
-    Name(hub='hf', repo='a/b', revision='v1', inside='data/train')
+    Name(hub='hf', repo='a/b', revision='v1', inside='data/train', kind='dataset')
     """
     found = FORM.fullmatch(text.strip())
     inside = (found["inside"] or "").strip("/") if found else ""
     if not found or ".." in inside.split("/") or {found["owner"], found["name"]} & {".", ".."}:
         raise UserError(
-            f"'{text}' names no data set of a hub",
+            f"'{text}' names no {KINDS[kind]} of a hub",
             "hf://owner/name or ms://owner/name, then @revision, then :path",
         )
     hub = found["hub"]
-    return Name(hub, f"{found['owner']}/{found['name']}", found["revision"] or DEFAULT_REVISION[hub], inside)
+    revision = found["revision"] or DEFAULT_REVISION[hub]
+    return Name(hub, f"{found['owner']}/{found['name']}", revision, inside, kind)
 
 
 def part_of(path: str) -> str:

@@ -2,11 +2,14 @@
 
     resolve("26m")                              a preset of configs/model/
     resolve("my/model.yaml")                    a file with the same keys
-    resolve("out/full_sft_512")                 finished weights, by their config.json
+    resolve("out/full_sft_512")                 finished weights or a download, by its config.json
+    resolve("out/full_sft_512/config.json")     the same
+    resolve("owner/name")                       a model of a hub (danlu/hub), by its config.json
     resolve({"preset": "26m", "hidden_size": 640})
 
 A combination that no published architecture has is refused by `resolve`, before any work: what is
-trained here must be loadable elsewhere.
+trained here must be loadable elsewhere, unless `may_stay` gives that up. `weights_of` tells whether a
+name stands for weights too.
 """
 
 from __future__ import annotations
@@ -17,7 +20,10 @@ from typing import Any
 
 from danlu.base import config, paths
 from danlu.base.errors import UserError, nearest
-from danlu.model.families import choose, from_hf
+from danlu.base.log import say_once
+from danlu.hub import models
+from danlu.hub.names import Name
+from danlu.model.families import from_hf, laid_out_as, own
 from danlu.model.shape import ModelConfig, MoE, RopeScaling
 from danlu.model.size import active, count, flops_per_token
 
@@ -34,7 +40,11 @@ __all__ = [
     "presets",
     "read_hf",
     "resolve",
+    "weights_of",
 ]
+
+WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
+"""What lies in a folder of weights; an index too, or an unfinished download would pass for a shape."""
 
 
 def presets() -> list[str]:
@@ -46,7 +56,10 @@ def preset(name: str) -> dict[str, Any]:
     """Return the keys of a shipped model."""
     path = paths.configs() / "model" / f"{name}.yaml"
     if not path.exists():
-        raise UserError(f"model: there is no preset '{name}'", nearest(name, presets()))
+        raise UserError(
+            f"model: '{name}': there is no preset '{name}', and no file or folder of that name",
+            f"{nearest(name, presets())}; or a .yaml, a folder with a config.json, or owner/name on a hub",
+        )
     return config.read(path)
 
 
@@ -73,6 +86,10 @@ def _find(model: str | dict[str, Any]) -> tuple[dict[str, Any] | ModelConfig, st
         return read_hf(path), str(path)
     if path.suffix in (".yaml", ".yml"):
         return config.read(path), str(path)
+    if path.suffix == ".json":
+        return from_hf(_described(path), str(path)), str(path)
+    if name := models.named(model):
+        return _of_hub(model, name), str(name)
     if path.is_dir():
         raise UserError(
             f"model: {path}: there is no config.json in it", "a folder of finished weights, or a preset"
@@ -94,20 +111,63 @@ def _merge(start: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _of_hub(model: str, name: Name) -> ModelConfig:
+    """Return the configuration of a hub's model, or say where it was looked for."""
+    try:
+        folder = models.described(name)
+    except UserError as error:
+        if model.startswith(name.hub):
+            raise
+        hint = f"{error.hint}; presets: {', '.join(presets())}"
+        raise UserError(f"model: '{model}': no such folder here, and {error.problem}", hint) from None
+    return from_hf(_described(folder / "config.json"), str(name)) if name.inside else read_hf(folder)
+
+
+def weights_of(model: str | dict[str, Any]) -> str:
+    """Return the folder or the hub's name whose weights a model means as well, "" for a shape alone."""
+    if isinstance(model, dict):
+        start = model.get("preset")
+        return weights_of(start) if isinstance(start, str) else ""
+    path = Path(model)
+    if model and path.is_dir() and (path / "config.json").exists():
+        if any(next(path.glob(pattern), None) for pattern in WEIGHTS):
+            return model
+        say_once(f"model: {model}: holds no .safetensors or .bin: its shape alone is taken")
+        return ""
+    name = models.named(model) if model else None
+    return "" if name is None or name.inside else str(name)
+
+
 def read_hf(folder: Path) -> ModelConfig:
     """Return the configuration of finished weights, or of a downloaded model, from its config.json."""
-    return from_hf(_described(folder), str(folder / "config.json"))
+    described = _described(folder / "config.json")
+    if how := quantised(described):
+        raise UserError(
+            f"{folder}: its weights are quantised ({how}), which are not read here",
+            "the release in bfloat16, or what turns them back beside it; config.json alone gives the shape",
+        )
+    return from_hf(described, str(folder / "config.json"))
+
+
+def quantised(described: dict[str, Any]) -> str:
+    """Return how the weights beside a config.json are quantised, "" if they are not."""
+    section = described.get("quantization_config") or described.get("compression_config")
+    if section:
+        return str(section.get("quant_method", "unknown") if isinstance(section, dict) else section)
+    number = str(described.get("dtype") or described.get("torch_dtype")).removeprefix("torch.")
+    return number if number.startswith(("float8", "float4", "int", "uint")) else ""
 
 
 def read_type(folder: Path) -> str:
     """Return the family that the weights in a folder are laid out as."""
-    return str(_described(folder).get("model_type"))
+    return str(_described(folder / "config.json").get("model_type"))
 
 
-def _described(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+def _described(path: Path) -> dict[str, Any]:
     try:
-        described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        described = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(described, dict):
+            raise ValueError(f"holds a {type(described).__name__}, not keys and values")
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path}: cannot be read: {error}", "a folder of finished weights is wanted"
@@ -116,8 +176,8 @@ def _described(folder: Path) -> dict[str, Any]:
 
 
 def architecture(cfg: ModelConfig) -> str:
-    """Return the Hugging Face class a model leaves as, or say why there is none."""
-    return choose(cfg).architecture
+    """Return the class a model leaves as, or that of our own layout if it may stay, or say why neither."""
+    return laid_out_as(cfg).architecture
 
 
 def describe(cfg: ModelConfig) -> str:
@@ -126,4 +186,6 @@ def describe(cfg: ModelConfig) -> str:
     size = f"{total / 1e6:,.1f} M parameters"
     if cfg.moe:
         size += f", {used / 1e6:,.1f} M active"
-    return f"{architecture(cfg)}, {cfg.hidden_size} wide, {cfg.num_hidden_layers} layers, {size}"
+    family = laid_out_as(cfg)
+    kind = "ours alone, never exported" if family is own.FAMILY else family.architecture
+    return f"{kind}, {cfg.hidden_size} wide, {cfg.num_hidden_layers} layers, {size}"

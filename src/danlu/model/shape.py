@@ -206,6 +206,8 @@ class ModelConfig(Section):
     """Keys and values told from a narrow vector; unset: from the stream."""
     moe: MoE | None = None
     """A mixture of experts; unset: dense."""
+    may_stay: bool = False
+    """Train it although no published architecture is like it; it can then never be exported."""
 
     @model_validator(mode="before")
     @classmethod

@@ -4,6 +4,7 @@ A family says which decoders it can represent, how its config.json reads, and un
 weights lie on disk. What is new about a family goes into its file, and its name into `FAMILIES`.
 
     choose(cfg)       the family a model leaves as, or an error with the reasons
+    laid_out_as(cfg)  the same, or our own layout for a model that may stay here
     to_hf(cfg)        the content of config.json
     from_hf(content)  the configuration, ours or a foreign model's
 """
@@ -15,11 +16,13 @@ from typing import Any
 
 from danlu.base.config import check
 from danlu.base.errors import UserError, nearest
+from danlu.base.log import say_once
+from danlu.model.families import own
 from danlu.model.families.family import Family
 from danlu.model.families.rules import Reason
 from danlu.model.shape import ModelConfig
 
-__all__ = ["FAMILIES", "Family", "choose", "from_hf", "get", "to_hf"]
+__all__ = ["FAMILIES", "Family", "choose", "from_hf", "get", "laid_out_as", "to_hf"]
 
 FAMILIES = {
     "qwen3": "danlu.model.families.qwen3",
@@ -58,6 +61,8 @@ OURS = "danlu"
 
 def get(model_type: str) -> Family:
     """Return a family by its model_type."""
+    if model_type == own.FAMILY.model_type:
+        return own.FAMILY
     return importlib.import_module(FAMILIES[model_type]).FAMILY
 
 
@@ -81,13 +86,24 @@ def choose(cfg: ModelConfig) -> Family:
     )
 
 
+def laid_out_as(cfg: ModelConfig) -> Family:
+    """Return the family in whose layout a model's weights are kept: its own, or ours if it may stay."""
+    try:
+        return choose(cfg)
+    except UserError as refusal:
+        if cfg.may_stay:
+            return own.FAMILY
+        hint = f"{refusal.hint}, or model.may_stay=true: train it here and never export it"
+        raise UserError(refusal.problem, hint) from None
+
+
 def _words(family: Family, reasons: list[Reason]) -> str:
     return f"{family.architecture} {' and '.join(reason.problem for reason in reasons)}"
 
 
 def to_hf(cfg: ModelConfig) -> dict[str, Any]:
     """Return the content of config.json, readable by transformers 4 and 5."""
-    family = choose(cfg)
+    family = laid_out_as(cfg)
     ours = cfg.model_dump(mode="json", exclude_none=True)
     return {
         "architectures": [family.architecture],
@@ -100,18 +116,31 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
 def from_hf(described: dict[str, Any], source: str = "config.json") -> ModelConfig:
     """Return the configuration that a config.json describes."""
     kind = str(described.get("model_type"))
-    if kind not in FAMILIES:
+    if kind not in FAMILIES and kind != own.FAMILY.model_type:
         raise UserError(f"{source}: model_type: '{kind}' is not a family known here", nearest(kind, FAMILIES))
     ours = _ours(described, source)
     if ours is not None:
         return ours
+    family = get(kind)
     try:
-        keys = get(kind).from_hf(described)
+        keys = family.from_hf(described)
     except KeyError as error:
         raise UserError(
             f"{source}: {error.args[0]}: is missing", "a complete config.json is wanted"
         ) from None
-    return check(ModelConfig, keys, source)
+    cfg = check(ModelConfig, keys, source)
+    return cfg if family.leaves else _may_stay(cfg, source)
+
+
+def _may_stay(cfg: ModelConfig, source: str) -> ModelConfig:
+    """Return a model that is only read, marked, and said to be so, where it can never be exported."""
+    try:
+        choose(cfg)
+    except UserError as refusal:
+        reason = refusal.problem.removeprefix("model: ")
+        say_once(f"{source}: this model can be trained here and never exported: {reason}")
+        return cfg.model_copy(update={"may_stay": True})
+    return cfg
 
 
 def _ours(described: dict[str, Any], source: str) -> ModelConfig | None:
