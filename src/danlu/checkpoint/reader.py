@@ -84,16 +84,35 @@ class Reader(StorageReader):
         """Yield every whole tensor of one kind, with its name, one at a time."""
         for full, tensor in self.metadata.state_dict_metadata.items():
             assert isinstance(tensor, TensorStorageMetadata), full
-            if full.partition("/")[0] != kind:
+            if full.partition("/")[0] == kind:
+                yield full.partition("/")[2], self.rows(full)
+
+    def rows(self, full: str, begin: int = 0, end: int | None = None) -> torch.Tensor:
+        """Return a tensor, or some rows of its first dimension, put together from the pieces it lies in."""
+        tensor = self.metadata.state_dict_metadata[full]
+        assert isinstance(tensor, TensorStorageMetadata), full
+        dtype = tensor.properties.dtype
+        if not tensor.size:
+            return read(self.folder, self._begin(full, tensor.size), tensor.size, dtype)
+        end = tensor.size[0] if end is None else end
+        whole = torch.empty((end - begin, *tensor.size[1:]), dtype=dtype)
+        for chunk in tensor.chunks:
+            first, last = max(begin, chunk.offsets[0]), min(end, chunk.offsets[0] + chunk.sizes[0])
+            if first >= last:
                 continue
-            whole = torch.empty(tensor.size, dtype=tensor.properties.dtype)
-            for chunk in tensor.chunks:
-                place = self.metadata.storage_data[MetadataIndex(full, chunk.offsets)]
-                box = whole
-                for dim, (start, size) in enumerate(zip(chunk.offsets, chunk.sizes, strict=True)):
-                    box = box.narrow(dim, start, size)
-                box.copy_(read(self.folder, place, chunk.sizes, tensor.properties.dtype))
-            yield full.partition("/")[2], whole
+            row = torch.Size(chunk.sizes[1:])
+            place = self._begin(full, chunk.offsets)
+            skip = (first - chunk.offsets[0]) * index.size_of(row, dtype)
+            box = whole[first - begin : last - begin]
+            for dim, (start, size) in enumerate(zip(chunk.offsets[1:], row), 1):
+                box = box.narrow(dim, start, size)
+            here = place._replace(begin=place.begin + skip)
+            box.copy_(read(self.folder, here, torch.Size((last - first, *row)), dtype))
+        return whole
+
+    def _begin(self, full: str, offsets: torch.Size) -> Place:
+        place: Place = self.metadata.storage_data[MetadataIndex(full, offsets)]
+        return place
 
 
 def read(folder: Path, place: Place, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:

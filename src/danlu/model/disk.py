@@ -3,8 +3,8 @@
     model.safetensors.index.json   says which files count; without it model.safetensors, else all of them
     pytorch_model.bin, *.pth       older files, read by torch's own reader that runs no code of theirs
 
-A tensor comes as a copy of its own, so that memory holds what is in use and not the file. One row of the
-first dimension, an expert's share of a stack, can be read by itself.
+A tensor comes as a copy of its own, so that memory holds what is in use and not the file. Rows of the first
+dimension, an expert's share of a stack for instance, can be read by themselves.
 """
 
 from __future__ import annotations
@@ -84,13 +84,13 @@ class Disk:
             return stored.pickled.clone(memory_format=torch.contiguous_format)
         return _read(stored, 0, stored.shape)
 
-    def row(self, name: str, number: int) -> Tensor:
-        """Return one row of a tensor's first dimension."""
+    def rows(self, name: str, begin: int, end: int) -> Tensor:
+        """Return some rows of a tensor's first dimension."""
         stored = self.stored[name]
         if stored.pickled is not None:
-            return stored.pickled[number].clone(memory_format=torch.contiguous_format)
-        shape = stored.shape[1:]
-        return _read(stored, number * math.prod(shape) * stored.dtype.itemsize, shape)
+            return stored.pickled[begin:end].clone(memory_format=torch.contiguous_format)
+        row = stored.shape[1:]
+        return _read(stored, begin * math.prod(row) * stored.dtype.itemsize, (end - begin, *row))
 
     def dtypes(self) -> dict[torch.dtype, int]:
         """Return how many numbers there are of each format."""

@@ -19,7 +19,7 @@ from danlu.model import layout
 from danlu.model.config import read_type
 from danlu.model.disk import Disk
 from danlu.model.families import get
-from danlu.model.families.family import Family
+from danlu.model.families.family import Family, Part
 from danlu.model.layout import Target, Unit
 from danlu.model.shape import ModelConfig
 
@@ -50,7 +50,7 @@ class Laid:
     def unit(self, unit: Unit) -> Tensor:
         """Return one of our tensors, or one expert's share, in the number format it is stored in."""
         if unit not in self._of and unit.expert is not None:
-            return self.disk.row(self.names[unit.name], unit.expert)
+            return self.disk.rows(self.names[unit.name], unit.expert, unit.expert + 1)[0]
         if unit not in self._of:
             experts = range(self.cfg.moe.num_experts if self.cfg.moe else 0)
             return torch.stack([self.unit(Unit(unit.name, expert)) for expert in experts])
@@ -62,6 +62,14 @@ class Laid:
         for target, made in pieces:
             layout.fill(whole, made.part, self.found(target))
         return whole
+
+    def rows(self, unit: Unit, begin: int, end: int) -> Tensor:
+        """Return some rows of a unit, read alone where it lies on disk as it is."""
+        target = self._of.get(unit, [None])[0]
+        if target is None or target.pieces[0].part != Part(target.name):
+            return self.unit(unit)[begin:end]
+        rows = self.disk.rows(self.names[target.name], begin, end)
+        return self.family.read(target.name, rows, self.cfg)
 
     def found(self, target: Target) -> Tensor:
         """Return a tensor on disk, as the family means it."""

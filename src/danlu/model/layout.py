@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -54,6 +54,10 @@ class Ours(Protocol):
 
     def unit(self, unit: Unit) -> Tensor:
         """Return one of our tensors or one expert's share."""
+        ...
+
+    def rows(self, unit: Unit, begin: int, end: int) -> Tensor:
+        """Return some rows of its first dimension."""
         ...
 
 
@@ -108,6 +112,18 @@ def build(target: Target, ours: Ours, like: torch.dtype) -> Tensor:
     return whole
 
 
+def in_pieces(target: Target, ours: Ours, like: torch.dtype, limit: int) -> Iterator[Tensor]:
+    """Yield a tensor on disk in runs of about `limit` bytes where it is one of ours as it is, else whole."""
+    whole = math.prod(target.shape) * 4
+    plain = len(target.pieces) == 1 and target.pieces[0].part == Part(target.name)
+    if not plain or whole <= limit or not target.shape:
+        yield build(target, ours, like)
+        return
+    rows = max(1, target.shape[0] * limit // whole)
+    for begin in range(0, target.shape[0], rows):
+        yield ours.rows(target.pieces[0].unit, begin, min(begin + rows, target.shape[0]))
+
+
 def fill(unit: Tensor, part: Part, found: Tensor) -> None:
     """Put a tensor found on disk where it belongs in a unit."""
     place = part.of(unit)
@@ -128,9 +144,13 @@ class InMemory:
         tensor = self.state[unit.name].detach()
         return tensor if unit.expert is None else tensor[unit.expert]
 
+    def rows(self, unit: Unit, begin: int, end: int) -> Tensor:
+        return self.unit(unit)[begin:end]
+
 
 class Once:
     """Our tensors from elsewhere, the last one kept: neighbours on disk are often parts of one."""
 
     def __init__(self, ours: Ours) -> None:
         self.unit = functools.lru_cache(maxsize=1)(ours.unit)
+        self.rows = ours.rows

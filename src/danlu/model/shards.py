@@ -1,8 +1,8 @@
-"""Write tensors into safetensors files of a certain size, one tensor in memory at a time.
+"""Write tensors into safetensors files of a certain size, a few pieces in memory at a time.
 
 Names, shapes and number formats are known before the first byte is read, so every file is begun with its
-final name and header, and its tensors follow in order. A second thread hashes what is written and asks
-the disk for it, while the next tensor is being read.
+final name and header, and its tensors follow in order. One thread writes and hashes, another asks the disk
+for what is written, while the next piece is being read.
 
     model.safetensors                       up to `limit` bytes
     model-00001-of-00003.safetensors ...    else, with model.safetensors.index.json
@@ -14,9 +14,10 @@ import hashlib
 import json
 import math
 import os
-import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -27,8 +28,8 @@ from danlu.model.disk import DTYPES, INDEX
 
 SHARD_SIZE = 4 << 30
 WORDS = {dtype: word for word, dtype in DTYPES.items()}
-AHEAD = 4  # tensors that may wait to be written
-PIECE = 64 << 20  # bytes between two requests to the disk
+PIECE = 32 << 20  # bytes of a piece, about
+WAITING = 3 * PIECE  # bytes that may wait to be written
 
 Described = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 
@@ -64,11 +65,11 @@ def files_for(described: Described, limit: int) -> list[list[str]]:
 def write(
     folder: Path,
     described: Described,
-    tensor: Callable[[str], Tensor],
+    pieces: Callable[[str], Iterator[Tensor]],
     limit: int = SHARD_SIZE,
     done: Callable[[int], None] = lambda size: None,
 ) -> Written:
-    """Write what `tensor` returns for every name; `done` hears the bytes of each."""
+    """Write what `pieces` yields for every name; `done` hears how many bytes that was."""
     files = files_for(described, limit)
     digests: dict[str, str] = {}
     where: dict[str, str] = {}
@@ -76,7 +77,7 @@ def write(
         name = "model.safetensors"
         if len(files) > 1:
             name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
-        digests[name] = _write_file(folder / name, names, described, tensor, done)
+        digests[name] = _write_file(folder / name, names, described, pieces, done)
         where |= dict.fromkeys(names, name)
     total = sum(size_of(*one) for one in described.values())
     if len(files) > 1:
@@ -90,21 +91,28 @@ def _write_file(
     path: Path,
     names: list[str],
     described: Described,
-    tensor: Callable[[str], Tensor],
+    pieces: Callable[[str], Iterator[Tensor]],
     done: Callable[[int], None],
 ) -> str:
     with _Behind(path) as behind:
         behind.put(_header(names, described))
         for name in names:
-            shape, dtype = described[name]
-            found = tensor(name).to("cpu").contiguous()
-            assert tuple(found.shape) == shape and found.dtype == dtype, name
-            behind.put(found.view(-1).view(torch.uint8).numpy().data if found.numel() else b"")
-            done(size_of(shape, dtype))
+            left = size_of(*described[name])
+            for piece in pieces(name):
+                assert piece.dtype == described[name][1], name
+                behind.put(_bytes(piece))
+                left -= piece.nbytes
+                done(piece.nbytes)
+            assert left == 0, f"{name}: {left} bytes are lacking"
     return behind.sha256
 
 
-def _header(names: list[str], described: Described) -> bytes:
+def _bytes(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().to("cpu").contiguous().view(-1)
+    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")  # type: ignore[arg-type]
+
+
+def _header(names: list[str], described: Described) -> memoryview:
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     at = 0
     for name in names:
@@ -114,16 +122,18 @@ def _header(names: list[str], described: Described) -> bytes:
         at += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin where eight divides
-    return len(text).to_bytes(8, "little") + text
+    return memoryview(len(text).to_bytes(8, "little") + text)
 
 
 class _Behind:
-    """A file written, hashed and handed to the disk by a thread of its own."""
+    """A file written and hashed by a thread of its own, with so many bytes waiting at most."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sha256 = ""
-        self._waiting: queue.Queue[bytes | memoryview | None] = queue.Queue(AHEAD)
+        self._waiting: deque[memoryview | None] = deque()
+        self._size = 0
+        self._change = threading.Condition()
         self._failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"writing {path.name}")
 
@@ -131,38 +141,55 @@ class _Behind:
         self._thread.start()
         return self
 
-    def put(self, data: bytes | memoryview) -> None:
-        if self._failed is None:
-            self._waiting.put(data)
-        else:
-            raise self._failed
+    def put(self, data: memoryview | None) -> None:
+        size = len(data) if data is not None else 0
+        with self._change:
+            self._change.wait_for(lambda: self._size == 0 or self._size + size <= WAITING or self._failed)
+            if self._failed is not None:
+                raise self._failed
+            self._waiting.append(data)
+            self._size += size
+            self._change.notify_all()
 
-    def __exit__(self, *error: object) -> None:
-        self._waiting.put(None)
-        self._thread.join()
-        if self._failed is not None and error[0] is None:
+    def __exit__(self, kind: object, *error: object) -> None:
+        try:
+            self.put(None)
+        except BaseException:
+            if kind is None:
+                raise
+        finally:
+            self._thread.join()
+        if self._failed is not None and kind is None:
             raise self._failed
 
     def _run(self) -> None:
         try:
             with self.path.open("wb", buffering=0) as file:
                 self._write(file)
-        except BaseException as failed:  # raised again where the tensors come from
-            self._failed = failed
-            while self._waiting.get() is not None:  # else whoever puts would wait for room
-                pass
+        except BaseException as failed:  # raised again where the pieces come from
+            with self._change:
+                self._failed = failed
+                self._change.notify_all()
 
     def _write(self, file: BinaryIO) -> None:
-        digest, unsynced = hashlib.sha256(), 0
-        while (data := self._waiting.get()) is not None:
-            view = memoryview(data)
-            while len(view):
-                count = file.write(view[:PIECE])
-                digest.update(view[:count])
-                view = view[count:]
-                unsynced += count
-                if unsynced >= PIECE:
-                    os.fdatasync(file.fileno())
-                    unsynced = 0
+        digest = hashlib.sha256()
+        with ThreadPoolExecutor(1) as disk:
+            asked: Future[None] | None = None
+            while (view := self._next()) is not None:
+                size = len(view)
+                while len(view):
+                    count = file.write(view[:PIECE])
+                    digest.update(view[:count])
+                    view = view[count:]
+                    if asked is None or asked.done():
+                        asked = disk.submit(os.fdatasync, file.fileno())
+                with self._change:
+                    self._size -= size
+                    self._change.notify_all()
         os.fsync(file.fileno())
         self.sha256 = digest.hexdigest()
+
+    def _next(self) -> memoryview | None:
+        with self._change:
+            self._change.wait_for(lambda: self._waiting)
+            return self._waiting.popleft()

@@ -13,7 +13,7 @@ an error.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from danlu.model.families.family import Family
 from danlu.model.laid import Laid
 from danlu.model.layout import InMemory, Ours, Target
 from danlu.model.shape import ModelConfig
-from danlu.model.shards import SHARD_SIZE, Written, write
+from danlu.model.shards import PIECE, SHARD_SIZE, Written, write
 
 EXACT = ("e_score_correction_bias",)
 """Weights that stay in float32 in any export: a rounded bias on the choice is another choice."""
@@ -70,17 +70,23 @@ def save_as(
     dtype: Callable[[Target], torch.dtype],
     shard_size: int = SHARD_SIZE,
     done: Callable[[int], None] = lambda size: None,
+    change: Callable[[Target, Iterator[Tensor]], Iterator[Tensor]] = lambda target, pieces: pieces,
 ) -> Written:
-    """Write our tensors in a family's layout, one at a time; `done` hears how many bytes were written."""
+    """Write our tensors in a family's layout, a piece at a time, each through `change`.
+
+    `done` hears how many bytes were written.
+    """
     targets = layout.plan(family, cfg)
     kept = layout.Once(ours)
     formats = {name: dtype(target) for name, target in targets.items()}
 
-    def tensor(name: str) -> Tensor:
-        return layout.build(targets[name], kept, formats[name]).to(formats[name])
+    def pieces(name: str) -> Iterator[Tensor]:
+        target = targets[name]
+        for piece in change(target, layout.in_pieces(target, kept, formats[name], PIECE)):
+            yield piece.to(formats[name])
 
     described = {name: (target.shape, formats[name]) for name, target in targets.items()}
-    return write(Path(folder), described, tensor, shard_size, done)
+    return write(Path(folder), described, pieces, shard_size, done)
 
 
 def exact_or(dtype: torch.dtype) -> Callable[[Target], torch.dtype]:
