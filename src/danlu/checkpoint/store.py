@@ -257,6 +257,26 @@ def candidates(run_dir: Path) -> list[Path]:
     return [folder for _, folder in ordered]
 
 
+def whole_step(folder: Path, hint: str) -> Path | None:
+    """Return the whole checkpoint a folder is, or the newest it holds; None where it is no run's.
+
+    `hint` says what to do about a run that has none yet.
+    """
+    if folder.name.startswith("step-"):
+        problem = manifest.damage(folder)
+        if problem is not None:
+            raise UserError(f"{folder}: damaged: {problem}", "choose another checkpoint of the run")
+        return folder
+    if not (folder / "config.yaml").is_file():
+        return None
+    for step in candidates(folder):
+        problem = manifest.damage(step)
+        if problem is None:
+            return step
+        say(f"{step}: damaged and passed over: {problem}")
+    raise UserError(f"{folder}: a run without a whole checkpoint yet", hint)
+
+
 def sweep(run_dir: Path) -> None:
     """Remove what a killed run left half done; only whoever holds the folder's lock may."""
     for path in run_dir.iterdir():

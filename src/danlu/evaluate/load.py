@@ -14,8 +14,7 @@ from torch import Tensor
 
 from danlu.base import config
 from danlu.base.errors import UserError
-from danlu.base.log import say
-from danlu.checkpoint import gather, manifest, store
+from danlu.checkpoint import gather, store
 from danlu.generate import load, packed
 from danlu.model import config as model_config
 from danlu.model.decoder import Decoder
@@ -25,7 +24,7 @@ from danlu.tokenizer.tokenizer import Tokenizer
 def load_model(folder: str | Path, device: str = "auto", dtype: str = "auto") -> tuple[Decoder, Tokenizer]:
     """Return the model and the tokenizer that a folder stands for."""
     folder = Path(folder)
-    step = checkpoint(folder)
+    step = store.whole_step(folder, load.suggestion(folder))
     if step is None:
         return load.load_model(folder, device, dtype)
     settings = config.read(step.parent / "config.yaml")
@@ -45,23 +44,6 @@ def stage_of(folder: str | Path) -> str:
         config.read(run / "config.yaml") if (run / "config.yaml").is_file() else load.provenance(folder)
     )
     return str(settings.get("stage", ""))
-
-
-def checkpoint(folder: Path) -> Path | None:
-    """Return the whole checkpoint a folder is or holds, None where it is no run's."""
-    if folder.name.startswith("step-"):
-        problem = manifest.damage(folder)
-        if problem is not None:
-            raise UserError(f"{folder}: damaged: {problem}", "choose another checkpoint of the run")
-        return folder
-    if not (folder / "config.yaml").is_file():
-        return None
-    for step in store.candidates(folder):
-        problem = manifest.damage(step)
-        if problem is None:
-            return step
-        say(f"{step}: damaged and passed over: {problem}")
-    raise UserError(f"{folder}: a run without a whole checkpoint yet", load.suggestion(folder))
 
 
 @torch.no_grad()

@@ -1,0 +1,139 @@
+"""What a path stands for, opened: a model's shape, its weights one by one, its words, where it is from.
+
+    out/full_sft_512/                             finished weights, or any folder a family is known of
+    runs/full_sft_512/20261121-093000/            a run: its newest whole checkpoint
+    runs/full_sft_512/20261121-093000/step-000500 that checkpoint, gathered from its shards while reading
+    hf://owner/name                               a model of a hub, fetched first
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from danlu.base import config
+from danlu.base.errors import UserError
+from danlu.checkpoint import manifest, store
+from danlu.checkpoint.reader import Reader
+from danlu.checkpoint.state import saved
+from danlu.generate import load
+from danlu.hub import models
+from danlu.model import config as model_config
+from danlu.model import layout
+from danlu.model.laid import Laid
+from danlu.model.layout import Ours, Unit
+from danlu.model.shape import ModelConfig
+from danlu.tokenizer.tokenizer import Tokenizer
+
+
+WORDS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to be converted."""
+
+    named: str
+    """As the user wrote it."""
+    folder: Path
+    kind: str
+    """What it is, in words."""
+    cfg: ModelConfig
+    ours: Ours
+    dtypes: dict[torch.dtype, int]
+    """How many numbers there are of each format."""
+    tokenizer: Tokenizer | None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """What run.json tells."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of most of it."""
+        return max(self.dtypes, key=lambda dtype: self.dtypes[dtype])
+
+    def ends(self) -> list[int]:
+        """Return the tokens that end an answer."""
+        return sorted(load.ends(self.folder, self.tokenizer)) if self.tokenizer else []
+
+
+def open_source(named: str | Path) -> Source:
+    """Return the model that a path or a name on a hub stands for."""
+    hub = models.named(str(named))
+    folder = models.whole(hub) if hub else Path(named)
+    step = store.whole_step(folder, load.suggestion(folder))
+    if step is not None:
+        return _checkpoint(str(named), step)
+    load.check_folder(folder)
+    cfg = model_config.read_hf(folder)
+    laid = Laid(folder, cfg)
+    return Source(
+        str(named),
+        folder,
+        "finished weights" if load.provenance(folder) else f"weights of {laid.family.architecture}",
+        cfg,
+        laid,
+        laid.disk.dtypes(),
+        _tokenizer(folder, cfg),
+        load.provenance(folder),
+    )
+
+
+def _tokenizer(folder: Path, cfg: ModelConfig) -> Tokenizer | None:
+    if not any((folder / name).exists() for name in WORDS):
+        return None
+    return load.checked(Tokenizer.load(folder), cfg, folder)
+
+
+def _checkpoint(named: str, step: Path) -> Source:
+    settings = config.read(step.parent / "config.yaml")
+    cfg = model_config.resolve(settings["model"], servable=False)
+    words = settings.get("tokenizer") or settings.get("from") or "starter"
+    steps = Steps(step, cfg)
+    about = manifest.read(step)
+    told = {"stage": settings.get("stage", ""), "step": about["step"], "config": settings}
+    tokenizer = load.checked(Tokenizer.load(words), cfg, step)
+    return Source(named, step, "checkpoint", cfg, steps, steps.dtypes(), tokenizer, told)
+
+
+class Steps:
+    """Our tensors in a checkpoint, however many ranks wrote it."""
+
+    def __init__(self, step: Path, cfg: ModelConfig) -> None:
+        self.step, self.reader = step, Reader(step)
+        self.saved = saved(step, "model")
+        wanted = layout.shapes(cfg)
+        for name in wanted.keys() | self.saved.keys():
+            if name not in wanted or name not in self.saved or wanted[name] != tuple(self.saved[name].shape):
+                problem = f"{step}: {name}: does not fit the model in config.yaml"
+                raise UserError(problem, "choose another checkpoint of the run")
+
+    def unit(self, unit: Unit) -> Tensor:
+        if unit.expert is None:
+            return self.reader.rows(f"model/{unit.name}")
+        return self.reader.rows(f"model/{unit.name}", unit.expert, unit.expert + 1)[0]
+
+    def rows(self, unit: Unit, begin: int, end: int) -> Tensor:
+        return self.reader.rows(f"model/{unit.name}", begin, end)
+
+    def dtypes(self) -> dict[torch.dtype, int]:
+        found: dict[torch.dtype, int] = {}
+        for tensor in self.saved.values():
+            found[tensor.dtype] = found.get(tensor.dtype, 0) + tensor.shape.numel()
+        return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds, nothing where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path}: cannot be read: {error}", "mend it, or convert anew") from None
+        return found if isinstance(found, dict) else {}
+    return {}
