@@ -68,7 +68,8 @@ def attention(
 ) -> Tensor:
     """Return what each query reads by torch's own attention, with a mask where one is needed."""
     if slopes_H is not None:
-        return _sloped(q_BTHD, k_BSKD, v_BSKD, layout, scale, window, slopes_H)
+        seen_B1TS = _mask(layout, q_BTHD.shape[:2], k_BSKD.shape[1], window, q_BTHD.device)
+        return _sloped(q_BTHD, k_BSKD, v_BSKD, seen_B1TS, scale, slopes_H)
     q_BHTD, k_BKSD, v_BKSD = (x.transpose(1, 2) for x in (q_BTHD, k_BSKD, v_BSKD))
     causal = layout.bounds is None and layout.mask_BTS is None and window is None
     mask_B1TS = None if causal else _mask(layout, q_BTHD.shape[:2], k_BSKD.shape[1], window, q_BTHD.device)
@@ -90,16 +91,23 @@ def _sloped(
     q_BTHD: Tensor,
     k_BSKD: Tensor,
     v_BSKD: Tensor,
-    layout: Layout,
+    mask_B1TS: Tensor,
     scale: float,
-    window: int | None,
     slopes_H: Tensor,
 ) -> Tensor:
-    """Return attention whose scores fall with the distance of the key (ALiBi, Press et al. 2022)."""
-    mask_B1TS = _mask(layout, q_BTHD.shape[:2], k_BSKD.shape[1], window, q_BTHD.device)
+    """Return attention whose scores fall with the distance of the key (ALiBi, Press et al. 2022).
+
+    Slopes in bfloat16 are Falcon's: they rise from a sample's first key, rounded, and are scaled as scores
+    are. Counted from the query they would be the same but for what the rounding does.
+    """
     place_S = torch.arange(k_BSKD.shape[1], device=q_BTHD.device)
-    last_B1T1 = torch.where(mask_B1TS, place_S, -1).amax(-1, keepdim=True)  # a query stands at its last key
-    fall_BHTS = (place_S - last_B1T1) * slopes_H[:, None, None].float()
+    slopes_H11 = slopes_H[:, None, None]
+    if slopes_H.dtype == torch.bfloat16:
+        first_B1T1 = torch.where(mask_B1TS, place_S, len(place_S)).amin(-1, keepdim=True)
+        fall_BHTS = ((place_S - first_B1T1) * slopes_H11).float() * scale
+    else:
+        last_B1T1 = torch.where(mask_B1TS, place_S, -1).amax(-1, keepdim=True)  # where the query stands
+        fall_BHTS = (place_S - last_B1T1) * slopes_H11.float()
     bias_BHTS = fall_BHTS.masked_fill(~mask_B1TS, -torch.inf).to(q_BTHD.dtype)
     q_BHTD, k_BKSD, v_BKSD = (x.transpose(1, 2) for x in (q_BTHD, k_BSKD, v_BSKD))
     out_BHTD = F.scaled_dot_product_attention(

@@ -54,7 +54,8 @@ class Attention(nn.Module):
         self.scale = cfg.attention_scale or cfg.head_dim**-0.5
         self.window = cfg.sliding_window if cfg.windowed[layer] else None
         self.softcap = cfg.attention_softcap
-        self.slopes = alibi_slopes(cfg.num_attention_heads) if cfg.position == "alibi" else None
+        self.slopes = alibi_slopes(cfg.num_attention_heads) if "alibi" in cfg.position else None
+        self.slope_dtype = torch.bfloat16 if cfg.position == "rounded alibi" else torch.float32
         self.attend = ops.attention
 
     def forward(
@@ -74,6 +75,8 @@ class Attention(nn.Module):
         k_BSKD, v_BSKD = (k_BTKD, v_BTKD) if cache is None else cache.append(self.layer, k_BTKD, v_BTKD)
         # A window that no sample outgrows hides nothing, and costs a mask.
         window = self.window if self.window is not None and layout.longest > self.window else None
-        slopes_H = None if self.slopes is None else torch.tensor(self.slopes, device=x_BTC.device)
+        slopes_H = None
+        if self.slopes is not None:
+            slopes_H = torch.tensor(self.slopes, dtype=self.slope_dtype, device=x_BTC.device)
         out_BTHD = self.attend(q_BTHD, k_BSKD, v_BSKD, layout, self.scale, window, self.softcap, slopes_H)
         return self.o_proj(out_BTHD.flatten(2))

@@ -150,8 +150,8 @@ class ModelConfig(Section):
     """Width of a head; unset: hidden_size over num_attention_heads."""
     max_position_embeddings: int = Field(default=32768, ge=1)
     """Longest sequence."""
-    position: Literal["rotary", "learned", "alibi"] = "rotary"
-    """How a token knows its place: turned heads, an embedding of its own (GPT-2), or a slope (ALiBi)."""
+    position: Literal["rotary", "learned", "alibi", "rounded alibi"] = "rotary"
+    """How a token knows its place: turned heads, an embedding, slopes (ALiBi), or Falcon's rounded ones."""
     rope_theta: float = Field(default=1e6, gt=1)
     """Base of the rotary wavelengths."""
     partial_rotary_factor: float = Field(default=1.0, gt=0, le=1)

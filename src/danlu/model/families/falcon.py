@@ -1,9 +1,9 @@
 """Falcon: attention and the MLP side by side, few key heads, LayerNorm, a plain GELU MLP.
 
-    7B     one norm for both, one key head        query_key_value = all queries, key, value
-    40B    a norm for each, groups of heads       for each group: its queries, key, value
-
-Its variant with slopes rounds them in bfloat16 and is not known here.
+7B     one norm for both, one key head            query_key_value = all queries, key, value
+40B    a norm for each, groups of heads           for each group: its queries, key, value
+2 11B  one norm for both, groups of heads
+RW     one after the other, a key for each head, and slopes (ALiBi) that are rounded to bfloat16
 """
 
 from __future__ import annotations
@@ -27,25 +27,36 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
     return shape | {
         "layer_norm_epsilon": cfg.norm_eps,
         "num_kv_heads": cfg.num_key_value_heads,
-        "new_decoder_architecture": cfg.parallel == "two norms",
+        **_kind(cfg),
         "multi_query": cfg.num_key_value_heads == 1,
-        "parallel_attn": True,
+        "parallel_attn": cfg.parallel != "no",
         "bias": cfg.qkv_bias,
-        "alibi": False,
+        "alibi": cfg.position == "rounded alibi",
         "activation": shape["hidden_act"],
         "ffn_hidden_size": cfg.intermediate_size,
         "hidden_dropout": 0.0,
     }
 
 
+def _kind(cfg: ModelConfig) -> dict[str, Any]:
+    """Return what its readers tell the layers' norms and the groups of heads from."""
+    grouped = cfg.num_key_value_heads not in (1, cfg.num_attention_heads)
+    norms = {"one norm": 1, "two norms": 2}.get(cfg.parallel)
+    new = grouped or norms == 2
+    return {"new_decoder_architecture": new, "num_ln_in_parallel_attn": norms if new else None}
+
+
+def _parallel(described: dict[str, Any], new: bool) -> str:
+    norms = described.get("num_ln_in_parallel_attn")
+    if not described.get("parallel_attn", True):
+        if new:
+            raise KeyError("parallel_attn (the new_decoder_architecture has no other, so true)")
+        return "no"
+    return "two norms" if new and norms in (None, 2) else "one norm"
+
+
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
-    if described.get("alibi"):
-        raise KeyError("alibi (its rounded slopes are not known here, so false)")
     new = described.get("new_decoder_architecture", False)
-    if not new and not described.get("parallel_attn", True):
-        raise KeyError("parallel_attn (only attention beside the MLP is known here, so true)")
-    if new and described.get("num_ln_in_parallel_attn", 2) not in (None, 2):
-        raise KeyError("num_ln_in_parallel_attn (only two are known here)")
     heads = described["num_attention_heads"]
     keys = (
         described.get("num_kv_heads") or heads if new else 1 if described.get("multi_query", True) else heads
@@ -61,7 +72,8 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     return shape_from_hf(usual | described | spelt | {"head_dim": None}) | {
         "norm": "layer",
         "gated": False,
-        "parallel": "two norms" if new else "one norm",
+        "parallel": _parallel(described, new),
+        "position": "rounded alibi" if described.get("alibi") else "rotary",
         **dict.fromkeys(("qkv_bias", "output_bias", "mlp_bias"), bias),
     }
 
@@ -82,12 +94,12 @@ FAMILY = Family(
     "FalconForCausalLM",
     False,
     asks(
-        "has the MLP beside attention",
-        "has groups of heads behind two norms only",
+        "has groups of heads beside the MLP only",
+        "has rotary positions, or slopes as rounded as its own",
         "has biases everywhere or nowhere",
         "rotates whole heads",
         *GPT,
-        knows=("has the MLP after attention",),
+        knows=("has the MLP after attention", "has rotary positions"),
     ),
     to_hf,
     from_hf,

@@ -28,16 +28,14 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
         "num_local_experts": moe.num_experts,
         "norm_topk_prob": moe.norm_topk_prob,
         "routed_scaling_factor": moe.routed_scaling_factor,
-        "n_group": 1,
-        "topk_group": 1,
+        "n_group": moe.n_group,
+        "topk_group": moe.topk_group,
         "first_k_dense_replace": moe.first_dense_layers,
         "num_nextn_predict_layers": 0,
     }
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
-    if described.get("n_group", 1) != 1:
-        raise KeyError("n_group (only one group of experts is known, so 1)")
     described = {"partial_rotary_factor": 0.5} | described
     moe = {
         "num_experts": described["n_routed_experts"],
@@ -46,6 +44,8 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
         "router": "sigmoid",
         "norm_topk_prob": described.get("norm_topk_prob", True),
         "routed_scaling_factor": float(described.get("routed_scaling_factor", 1.0)),
+        "n_group": described.get("n_group") or 1,
+        "topk_group": described.get("topk_group") or 1,
         "num_shared_experts": described["n_shared_experts"],
         "first_dense_layers": described.get("first_k_dense_replace", 1),
         "balance": "bias",
@@ -67,6 +67,7 @@ FAMILY = Family(
         "has shared experts without a gate",
         "has shared experts as wide as the routed",
         *LLAMA,
+        knows=("has experts in one group",),
     ),
     to_hf,
     from_hf,

@@ -29,7 +29,8 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
         "partial_rotary_factor": described.get("rotary_pct", 0.25),
     }
     bias = described.get("attention_bias", True)
-    return shape_from_hf(spelt | described | {"rms_norm_eps": spelt["rms_norm_eps"]}) | {
+    set_here = {"rms_norm_eps": spelt["rms_norm_eps"], "num_key_value_heads": None}
+    return shape_from_hf(spelt | described | set_here) | {
         "norm": "layer",
         "gated": False,
         "parallel": "two norms" if described.get("use_parallel_residual", True) else "no",

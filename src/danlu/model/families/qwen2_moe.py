@@ -66,7 +66,7 @@ FAMILY = Family(
         "has biases on queries, keys and values alone",
         "has heads that add up to the width",
         "rotates whole heads",
-        "has windows in its last layers",
+        "has windows in all layers or in none",
         "routes by softmax",
         "has a shared expert",
         "does not scale what experts answer",

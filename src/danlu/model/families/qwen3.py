@@ -19,7 +19,6 @@ RULES = (
     "has all of attention's biases or none",
     "has no MLP biases",
     "rotates whole heads",
-    "has windows in its last layers",
     *LLAMA,
 )
 KNOWS = ("has no windows",)
@@ -39,4 +38,11 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     return {"head_dim": 128} | keys  # the family's own default
 
 
-FAMILY = Family("qwen3", "Qwen3ForCausalLM", False, asks(*RULES, knows=KNOWS), to_hf, from_hf)
+FAMILY = Family(
+    "qwen3",
+    "Qwen3ForCausalLM",
+    False,
+    asks("has windows in its last layers", *RULES, knows=KNOWS),
+    to_hf,
+    from_hf,
+)

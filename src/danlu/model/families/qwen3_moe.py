@@ -18,6 +18,7 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     keys = qwen3.from_hf(described)
     if not described.get("head_dim"):
         keys["head_dim"] = keys["hidden_size"] // keys["num_attention_heads"]
+    keys.pop("layer_types", None)  # its windows, where there are any, are in every layer
     return keys | {"moe": moe_from_hf(described)}
 
 
@@ -27,6 +28,7 @@ FAMILY = Family(
     True,
     asks(
         *qwen3.RULES,
+        "has windows in all layers or in none",
         "routes by softmax",
         "has no shared experts",
         "does not scale what experts answer",

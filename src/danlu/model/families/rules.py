@@ -92,6 +92,9 @@ HEADS = {
     ),
     "rotates whole heads": Rule(lambda c: c.partial_rotary_factor == 1.0, "model.partial_rotary_factor=1.0"),
     "has learned positions": Rule(lambda c: c.position == "learned", "model.position=learned"),
+    "has rotary positions, or slopes as rounded as its own": Rule(
+        lambda c: c.position in ("rotary", "rounded alibi"), "model.position=rotary"
+    ),
     "has slopes for positions": Rule(lambda c: c.position == "alibi", "model.position=alibi"),
     "does not scale scores": Rule(lambda c: c.attention_scale == 1.0, "model.attention_scale=1.0"),
     "has windows in all layers or in none": Rule(
@@ -152,12 +155,11 @@ LAYERS = {
     "has the MLP beside attention, behind one norm": Rule(
         lambda c: c.parallel == "one norm", "model.parallel='one norm'"
     ),
-    "has the MLP beside attention": Rule(lambda c: c.parallel != "no", "model.parallel='two norms'"),
     "has a norm for each of attention and the MLP": Rule(
         lambda c: c.parallel != "one norm", "model.parallel='two norms'"
     ),
-    "has groups of heads behind two norms only": Rule(
-        lambda c: c.parallel == "two norms" or c.num_key_value_heads in (1, c.num_attention_heads),
+    "has groups of heads beside the MLP only": Rule(
+        lambda c: c.parallel != "no" or c.num_key_value_heads in (1, c.num_attention_heads),
         "model.parallel='two norms'",
     ),
     "has a head of its own": Rule(lambda c: not c.tie_word_embeddings, "model.tie_word_embeddings=false"),
