@@ -34,9 +34,10 @@ def command(stage: str, settings: tuple[str, ...], json_schema: bool, as_yaml: b
     if as_yaml:
         click.echo(config.dump(cfg), nl=False)
         return
-    from danlu.model.config import ModelConfig, resolve
+    from danlu.model.config import ModelConfig, resolve, weights_of
 
     values = cfg.model_dump(mode="json", by_alias=True)
+    values["from"] = values["from"] or weights_of(cfg.model)
     shape = resolve(cfg.model_or_default()).model_dump(mode="json")
     for field in config.fields(kind):
         if field.key != "model":

@@ -16,6 +16,7 @@ from danlu.base import config
 from danlu.base.errors import UserError
 from danlu.checkpoint import gather, store
 from danlu.generate import load, packed
+from danlu.hub import models
 from danlu.model import config as model_config
 from danlu.model.decoder import Decoder
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -33,7 +34,7 @@ def load_model(folder: str | Path, device: str = "auto", dtype: str = "auto") ->
     fill(model, step)
     packed.pack(model)
     source = settings.get("tokenizer") or settings.get("from") or "starter"
-    return model, load.checked(Tokenizer.load(source), cfg, step)
+    return model, load.checked(Tokenizer.load(models.folder(source)), cfg, step)
 
 
 def stage_of(folder: str | Path) -> str:

@@ -70,6 +70,12 @@ def folder(text: str) -> str:
     return str(described(name)) if name else text
 
 
+def spelt(text: str) -> str:
+    """Return the name of a hub's model with hub and revision, so that it means the same elsewhere."""
+    name = named(text)
+    return str(name) if name else text
+
+
 def described(name: Name) -> Path:
     """Return the folder of a model with everything but its weights."""
     obtained(name._replace(inside=""), "describing", lambda files: (_describing(name, files), ""))

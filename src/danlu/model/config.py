@@ -119,7 +119,7 @@ def _of_hub(model: str, name: Name) -> ModelConfig:
         if model.startswith(name.hub):
             raise
         hint = f"{error.hint}; presets: {', '.join(presets())}"
-        raise UserError(f"model: '{model}': no such folder here, and {error.problem}", hint) from None
+        raise UserError(f"'{model}': no such folder here, and {error.problem}", hint) from None
     return from_hf(_described(folder / "config.json"), str(name)) if name.inside else read_hf(folder)
 
 
@@ -135,7 +135,7 @@ def weights_of(model: str | dict[str, Any]) -> str:
         say_once(f"model: {model}: holds no .safetensors or .bin: its shape alone is taken")
         return ""
     name = models.named(model) if model else None
-    return "" if name is None or name.inside else str(name)
+    return "" if name is None or name.inside else model
 
 
 def read_hf(folder: Path) -> ModelConfig:

@@ -12,6 +12,7 @@ from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.data.formats import Reading
 from danlu.data.stream import Stream, open_stream
+from danlu.hub import models
 from danlu.model import build as model_build
 from danlu.model import weights
 from danlu.model.size import flops_per_token
@@ -82,11 +83,12 @@ def batches(run: Run, kind: str, **options: Any) -> Stream:
 
 
 def model(run: Run) -> nn.Module:
-    """Return the model on its device: random or `from` finished weights, split and wrapped as asked."""
+    """Return the model on its device: random or with the weights begun from, split and wrapped as asked."""
     cfg = run.cfg
     made = model_build.build(run.model_cfg, run.device.torch, cfg.seed)
     if cfg.from_ and run.checkpoint is None:
-        weights.load(cfg.from_, made)
+        name = models.named(cfg.from_)
+        weights.load(models.whole(name) if name else cfg.from_, made)
     return apply.parallelize(
         made,
         cfg.parallel,

@@ -55,12 +55,16 @@ class TrainConfig(Section):
     name: str = ""
     """Name of the finished weights; empty: {weight}_{hidden}, with _moe for a mixture of experts."""
     model: str | dict[str, Any] = ""
-    """A preset (tiny, 26m, 64m, 104m, 1b, each with -moe; minimind...), a YAML file, or a section of
-    keys; empty: that of `from`, else 26m."""
+    """A shape: a preset (tiny, 26m, 64m, 104m, 1b, each with -moe; minimind...), a YAML file, a config.json,
+    or a section of keys. Or a model: a folder of weights, ours or a download, or a name on a hub
+    (hf://owner/name, ms://owner/name, owner/name, each with @revision); then training starts from its
+    weights, as with `from`. Empty: that of `from`, else 26m."""
     from_: str = Field(default="", alias="from")
-    """Finished weights to start from; empty: start from random numbers."""
+    """Weights to start from, a folder or a name on a hub; empty: those of `model` where it has some, else
+    random numbers."""
     tokenizer: str = ""
-    """A folder with a tokenizer.json, or `starter`; empty: that of `from`, else `starter`."""
+    """A folder with a tokenizer.json, a name on a hub, or `starter`; empty: that of the weights to start
+    from, else `starter`."""
     data: Data = Data()
     seq_len: int = Field(default=512, ge=8)
     """Longest row in tokens; longer texts are cut into several rows, longer chats are shortened."""

@@ -19,6 +19,7 @@ from danlu import __version__
 from danlu.base import paths
 from danlu.base.log import say
 from danlu.checkpoint import gather
+from danlu.hub import models
 from danlu.model import weights
 from danlu.parallel import mesh
 
@@ -45,7 +46,7 @@ def write(run: Run, model: torch.nn.Module) -> None:
 
 def provenance(run: Run) -> dict[str, Any]:
     """Return where these weights come from, and theirs before them."""
-    parent = Path(run.cfg.from_) / "run.json" if run.cfg.from_ else None
+    parent = Path(models.folder(run.cfg.from_)) / "run.json" if run.cfg.from_ else None
     return {
         "stage": run.cfg.stage,
         "weight": run.cfg.weight,

@@ -53,6 +53,8 @@ def compare(old: dict[str, Any], new: TrainConfig, accept: bool) -> None:
     """Show which keys changed since the run was stopped; refuse those that change what is learned."""
     before, after = config.flat(old), config.flat(new.model_dump(mode="json", by_alias=True))
     changed = [key for key in sorted(before | after) if before.get(key) != after.get(key)]
+    # A key that did not exist yet when the run was stopped, and is unset: nothing differs.
+    changed = [key for key in changed if key in before or after[key]]
     free = OPERATIONAL - {"micro_batch"} if after.get("packing") == "budget" else OPERATIONAL
     serious = [key for key in changed if not {key, key.split(".")[0]} & free]
     for key in changed:

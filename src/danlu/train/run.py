@@ -29,8 +29,8 @@ from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.checkpoint.store import Store
 from danlu.device import api
+from danlu.hub import models
 from danlu.model import config as model_config
-from danlu.model.families import to_hf
 from danlu.parallel import mesh
 from danlu.tokenizer.tokenizer import Tokenizer
 from danlu.train import finished, resume
@@ -49,14 +49,15 @@ class Run:
     """One run under way. Made by `open_run`."""
 
     def __init__(self, cfg: TrainConfig, device: api.Device, world: mesh.World) -> None:
-        self.cfg = cfg
+        begins = _begins_with(cfg)
+        self.cfg = cfg = cfg.model_copy(update={"from_": begins})
         self.device = device
         self.world = world
         self.dtype = device.default_dtype() if cfg.dtype == "auto" else getattr(torch, cfg.dtype)
         device.check(self.dtype)
         self.model_cfg = model_config.resolve(cfg.model_or_default())
-        tokenizer = cfg.tokenizer or cfg.from_ or "starter"
-        self.tokenizer = Tokenizer.load(tokenizer)
+        tokenizer = cfg.tokenizer or begins or "starter"
+        self.tokenizer = Tokenizer.load(models.folder(tokenizer))
         self.name = cfg.name or f"{cfg.weight}_{self.model_cfg.hidden_size}" + (
             "_moe" if self.model_cfg.moe else ""
         )
@@ -76,7 +77,8 @@ class Run:
         self.checkpoint = resume.find(cfg.resume, self.store)
         found = {
             "model": self.model_cfg.model_dump(mode="json"),
-            "tokenizer": tokenizer,
+            "from_": models.spelt(begins),
+            "tokenizer": models.spelt(tokenizer),
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": device.kind,
         }
@@ -104,16 +106,13 @@ class Run:
                 f"model.vocab_size: {self.model_cfg.vocab_size}, but the tokenizer has {self.tokenizer.size}",
                 f"model.vocab_size={-(-self.tokenizer.size // 64) * 64}, or another tokenizer=",
             )
-        if self.cfg.from_ and self.cfg.model and not self._same_shape(Path(self.cfg.from_)):
-            theirs = model_config.describe(model_config.resolve(self.cfg.from_))
-            raise UserError(
-                f"from: {self.cfg.from_} holds another model than model= says: {theirs}", "leave model= away"
-            )
+        if self.cfg.from_ and self.cfg.model:
+            self._check_shape(model_config.resolve(self.cfg.from_))
         there = Path(self.cfg.out) / self.name
         if self.world.rank == 0:
             paths.need_writable(there.parent)
             paths.recover(there)
-        if (there / "config.json").exists() and not self._same_shape(there):
+        if (there / "config.json").exists() and not self._same_shape(model_config.read_hf(there)):
             raise UserError(
                 f"{there}: holds weights of another architecture",
                 f"name={self.name}_2 (or any other name), or move the old ones away",
@@ -123,8 +122,16 @@ class Run:
                 f"run_dir: {self.dir} already holds a run", "resume=true to go on with it, or another run_dir"
             )
 
-    def _same_shape(self, folder: Path) -> bool:
-        return to_hf(model_config.read_hf(folder)) == to_hf(self.model_cfg)
+    def _check_shape(self, theirs: model_config.ModelConfig) -> None:
+        """Refuse weights that are not those of the model to train."""
+        if not self._same_shape(theirs):
+            raise UserError(
+                f"from: {self.cfg.from_} holds another model than model= says: {model_config.describe(theirs)}",
+                "leave model= away; for its shape alone, with changes, name its config.json: model=.../config.json",
+            )
+
+    def _same_shape(self, other: model_config.ModelConfig) -> bool:
+        return other.model_copy(update={"may_stay": self.model_cfg.may_stay}) == self.model_cfg
 
     def save_config(self) -> None:
         """Write what runs, all choices spelt out: training it is the same run in a new folder."""
@@ -210,6 +217,17 @@ class Run:
             say(f"stopped at step {self.step} of {self.total_steps}; go on with {where}")
             return
         finished.write(self, model)
+
+
+def _begins_with(cfg: TrainConfig) -> str:
+    """Return the folder or the hub's name whose weights a run begins with, "" for random ones."""
+    begins = model_config.weights_of(cfg.from_ or cfg.model)
+    if cfg.from_ and not begins:
+        raise UserError(
+            f"from: {cfg.from_}: no folder with a config.json and weights, and no model of a hub",
+            "out/NAME, a download, or hf://owner/name",
+        )
+    return begins
 
 
 @contextlib.contextmanager
