@@ -127,8 +127,11 @@ def test_old_spellings_are_read():
 
 
 def test_unknown_and_broken_configs_are_refused(tmp_path):
-    with pytest.raises(UserError, match="'gpt_oss' is not a family"):
+    with pytest.raises(UserError, match="'gpt_oss' is not a family.*the nearest is 'gpt_neox?'") as caught:
         from_hf({"model_type": "gpt_oss"})
+    assert all(model_type in caught.value.hint for model_type in FAMILIES)
+    with pytest.raises(UserError, match="'None' is not a family"):
+        from_hf({})
     with pytest.raises(UserError, match="rms_norm_eps: is missing"):
         from_hf(
             {

@@ -11,11 +11,12 @@ weights lie on disk. What is new about a family goes into its file, and its name
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import Any
 
 from danlu.base.config import check
-from danlu.base.errors import UserError, nearest
+from danlu.base.errors import UserError
 from danlu.base.log import say_once
 from danlu.model.families import own
 from danlu.model.families.family import Family
@@ -117,7 +118,7 @@ def from_hf(described: dict[str, Any], source: str = "config.json") -> ModelConf
     """Return the configuration that a config.json describes."""
     kind = str(described.get("model_type"))
     if kind not in FAMILIES and kind != own.FAMILY.model_type:
-        raise UserError(f"{source}: model_type: '{kind}' is not a family known here", nearest(kind, FAMILIES))
+        raise _unknown(kind, source)
     ours = _ours(described, source)
     if ours is not None:
         return ours
@@ -130,6 +131,12 @@ def from_hf(described: dict[str, Any], source: str = "config.json") -> ModelConf
         ) from None
     cfg = check(ModelConfig, keys, source)
     return cfg if family.leaves else _may_stay(cfg, source)
+
+
+def _unknown(kind: str, source: str) -> UserError:
+    (close,) = difflib.get_close_matches(kind, FAMILIES, n=1, cutoff=0.0)
+    problem = f"{source}: model_type: '{kind}' is not a family known here; the nearest is '{close}'"
+    return UserError(problem, f"one of: {', '.join(sorted(FAMILIES))}")
 
 
 def _may_stay(cfg: ModelConfig, source: str) -> ModelConfig:
