@@ -125,9 +125,10 @@ class Run:
     def _check_shape(self, theirs: model_config.ModelConfig) -> None:
         """Refuse weights that are not those of the model to train."""
         if not self._same_shape(theirs):
+            shape = model_config.describe(theirs)
             raise UserError(
-                f"from: {self.cfg.from_} holds another model than model= says: {model_config.describe(theirs)}",
-                "leave model= away; for its shape alone, with changes, name its config.json: model=.../config.json",
+                f"from: {self.cfg.from_} holds another model than model= says: {shape}",
+                "leave model= away, or model=FOLDER/config.json for a shape alone, to be changed at will",
             )
 
     def _same_shape(self, other: model_config.ModelConfig) -> bool:
