@@ -14,7 +14,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Host:
-    """Data sets by name, each a dictionary of paths and bytes; what was asked stands in `asked`."""
+    """Data sets and models by name, each a dictionary of paths and bytes; `asked` holds what was asked."""
 
     def __init__(self, sets: dict[str, dict[str, bytes]]) -> None:
         self.sets = sets
@@ -62,10 +62,10 @@ class Host:
         if self.refuse:
             return self.error(to, *self.refuse)
         for pattern, reply in [
-            (r"/api/datasets/([^/]+/[^/]+)(?:/revision/(.+))?", self.hf_info),
-            (r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.hf_file),
-            (r"/api/v1/datasets/([^/]+/[^/]+)/repo/tree", self.ms_tree),
-            (r"/api/v1/datasets/([^/]+/[^/]+)/repo", self.ms_file),
+            (r"/api/(?:datasets|models)/([^/]+/[^/]+)(?:/revision/(.+))?", self.hf_info),
+            (r"(?:/datasets)?/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.hf_file),
+            (r"/api/v1/(?:datasets|models)/([^/]+/[^/]+)/repo/(?:tree|files)", self.ms_tree),
+            (r"/api/v1/(?:datasets|models)/([^/]+/[^/]+)/repo", self.ms_file),
         ]:
             found = re.fullmatch(pattern, path)
             if found:

@@ -21,7 +21,7 @@ from danlu.base.errors import UserError, nearest
 from danlu.hub.fetch import HUBS, folder_of, obtained
 from danlu.hub.names import File, Name, parse
 
-PLAIN = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@[^:\s]+)?(:config\.json)?")
+PLAIN = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(?<!\.json)(?<!\.yaml)(?<!\.yml)(@[^:\s]+)?(:config\.json)?")
 SHAPE = "config.json"
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 DESCRIBING = {
@@ -49,8 +49,6 @@ def named(text: str) -> Name | None:
     if re.match(r"(hf|ms):/", text):
         return _checked(parse(re.sub(r"^(hf|ms):/{1,2}(?=[^/])", r"\1://", text), "model"))
     if not PLAIN.fullmatch(text) or text.split("/")[0] in OURS or Path(text).exists():
-        return None
-    if Path(text).suffix in (".yaml", ".yml"):
         return None
     hub = os.environ.get("DANLU_HUB") or "hf"
     if hub not in HUBS:

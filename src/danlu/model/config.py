@@ -86,10 +86,10 @@ def _find(model: str | dict[str, Any]) -> tuple[dict[str, Any] | ModelConfig, st
         return read_hf(path), str(path)
     if path.suffix in (".yaml", ".yml"):
         return config.read(path), str(path)
-    if path.suffix == ".json":
-        return from_hf(_described(path), str(path)), str(path)
     if name := models.named(model):
         return _of_hub(model, name), str(name)
+    if path.suffix == ".json":
+        return from_hf(_described(path), str(path)), str(path)
     if path.is_dir():
         raise UserError(
             f"model: {path}: there is no config.json in it", "a folder of finished weights, or a preset"
