@@ -1,15 +1,13 @@
 """What a path stands for, opened: a model's shape, its weights one by one, its words, where it is from.
 
-    out/full_sft_512/                             finished weights, or any folder a family is known of
-    runs/full_sft_512/20261121-093000/            a run: its newest whole checkpoint
-    runs/full_sft_512/20261121-093000/step-000500 that checkpoint, gathered from its shards while reading
-    hf://owner/name                               a model of a hub, fetched first
+out/full_sft_512/                             finished weights, or any folder a family is known of
+runs/full_sft_512/20261121-093000/            a run: its newest whole checkpoint
+runs/full_sft_512/20261121-093000/step-000500 that checkpoint, gathered from its shards while reading
+hf://owner/name                               a model of a hub, fetched first
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,6 @@ from danlu.model.laid import Laid
 from danlu.model.layout import Ours, Unit
 from danlu.model.shape import ModelConfig
 from danlu.tokenizer.tokenizer import Tokenizer
-
 
 WORDS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
@@ -121,19 +118,11 @@ class Steps:
     def rows(self, unit: Unit, begin: int, end: int) -> Tensor:
         return self.reader.rows(f"model/{unit.name}", begin, end)
 
+    def dtype(self, unit: Unit) -> torch.dtype:
+        return self.saved[unit.name].dtype
+
     def dtypes(self) -> dict[torch.dtype, int]:
         found: dict[torch.dtype, int] = {}
         for tensor in self.saved.values():
             found[tensor.dtype] = found.get(tensor.dtype, 0) + tensor.shape.numel()
         return found
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds, nothing where there is none."""
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path}: cannot be read: {error}", "mend it, or convert anew") from None
-        return found if isinstance(found, dict) else {}
-    return {}

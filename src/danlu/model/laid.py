@@ -125,7 +125,7 @@ class _Names:
     def __init__(self, disk: Disk, family: Family) -> None:
         self.disk, self.prefix = disk, family.prefix
         self.short = bool(self.prefix) and not any(name.startswith(self.prefix) for name in disk)
-        self.head, self.embedding = _tied(family)
+        self.head, self.embedding = tied_names(family)
 
     def __contains__(self, name: str) -> bool:
         return self[name] in self.disk
@@ -151,7 +151,8 @@ class _Names:
         )
 
 
-def _tied(family: Family) -> tuple[str, str]:
+def tied_names(family: Family) -> tuple[str, str]:
+    """Return what the head and the embedding are called on disk, which are one in a tied model."""
     names = ["lm_head.weight", "model.embed_tokens.weight"]
     for ours, theirs in family.renames:
         names = [name.replace(ours, theirs) for name in names]

@@ -60,6 +60,10 @@ class Ours(Protocol):
         """Return some rows of its first dimension."""
         ...
 
+    def dtype(self, unit: Unit) -> torch.dtype:
+        """Return the number format it is stored in."""
+        ...
+
 
 def shapes(cfg: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of our tensors."""
@@ -91,6 +95,11 @@ def _shape(made: Made) -> tuple[int, ...]:
     if made.part.fused:
         return made.part.fused.shape
     return tuple(made.part.of(torch.empty(made.shape, device="meta")).shape)
+
+
+def size(target: Target) -> int:
+    """Return how many numbers a tensor on disk has."""
+    return math.prod(target.shape)
 
 
 def build(target: Target, ours: Ours, like: torch.dtype) -> Tensor:
@@ -147,10 +156,13 @@ class InMemory:
     def rows(self, unit: Unit, begin: int, end: int) -> Tensor:
         return self.unit(unit)[begin:end]
 
+    def dtype(self, unit: Unit) -> torch.dtype:
+        return self.unit(unit).dtype
+
 
 class Once:
     """Our tensors from elsewhere, the last one kept: neighbours on disk are often parts of one."""
 
     def __init__(self, ours: Ours) -> None:
         self.unit = functools.lru_cache(maxsize=1)(ours.unit)
-        self.rows = ours.rows
+        self.rows, self.dtype = ours.rows, ours.dtype

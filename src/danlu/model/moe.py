@@ -93,12 +93,14 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(moe.num_experts, C, width))
 
     def forward(self, x_RC: Tensor, counts_E: Tensor) -> Tensor:
+        return ops.grouped_matmul(self.inner(x_RC, counts_E), self.down_proj.to(x_RC.dtype), counts_E)
+
+    def inner(self, x_RC: Tensor, counts_E: Tensor) -> Tensor:
+        """Return what the last matrix multiplies."""
         inner_RI = ops.grouped_matmul(x_RC, self.gate_up_proj.to(x_RC.dtype), counts_E)
         if self.gated:
-            inner_RI = gated(self.activation, *inner_RI.chunk(2, dim=-1))
-        else:
-            inner_RI = ACTIVATIONS[self.activation](inner_RI)
-        return ops.grouped_matmul(inner_RI, self.down_proj.to(x_RC.dtype), counts_E)
+            return gated(self.activation, *inner_RI.chunk(2, dim=-1))
+        return ACTIVATIONS[self.activation](inner_RI)
 
 
 def dispatch(x_NC: Tensor, chosen_NK: Tensor, shares_NK: Tensor, experts: Experts) -> Tensor:

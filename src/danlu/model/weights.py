@@ -55,7 +55,7 @@ def save(
     ours = InMemory(state)
 
     def number(target: Target) -> torch.dtype:
-        return dtype or (ours.unit(target.pieces[0].unit).dtype if target.pieces else usual)
+        return dtype or (ours.dtype(target.pieces[0].unit) if target.pieces else usual)
 
     save_as(laid_out_as(cfg), ours, cfg, folder, number, shard_size)
     described = to_hf(cfg) | dtype_keys(dtype or usual) | (extra or {})

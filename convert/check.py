@@ -1,0 +1,101 @@
+"""`python -m convert check`: hold an export against what it was made from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from convert import manifest, options
+from convert.adapter import Adapter
+from convert.checks import config, engine, files, logits, tensors, words
+from convert.checks.case import Case, Fault, Faults
+from convert.reading import read_json
+from convert.recipe import Recipe, architecture
+from convert.source import open_source
+from danlu.base import paths
+from danlu.base.errors import UserError
+from danlu.base.log import say
+
+Check = Callable[[Case], Faults]
+# Cheapest first, and each only once those before it found nothing wrong with what it rests on.
+LOOK: tuple[Check, ...] = (files.check, tensors.check, config.check)
+BY_CHECK: dict[str, tuple[Check, ...]] = {
+    "tensors": LOOK,
+    "logits": (*LOOK, words.check, logits.check),
+    "vllm": (*LOOK, words.check, logits.check, engine.check),
+}
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--against", required=True, help="What it was made from: weights, a run, a checkpoint, a name.")
+@options.adapter
+@click.option(
+    "--check", type=click.Choice(list(BY_CHECK)), default="logits", show_default=True, help="How far."
+)
+@click.option("--report", type=click.Path(path_type=Path), help="Also write what was found as JSON.")
+def command(folder: Path, against: str, adapter: Path | None, check: str, report: Path | None) -> None:
+    """Check FOLDER, an export, and name the place of every fault. Ends with 1 if there is one.
+
+    \b
+    python -m convert check out/full_sft_512-hf --against out/full_sft_512
+    python -m convert check out/full_sft_512-hf --against out/full_sft_512 --check vllm
+    """
+    case = open_case(folder, against, adapter)
+    faults = []
+    for fault in found_by(case, BY_CHECK[check]):
+        print(f"fault: {fault.place}: {fault.problem}", file=sys.stderr, flush=True)
+        faults.append(fault._asdict())
+    if report:
+        text = json.dumps({"faults": faults, "measured": case.measured}, ensure_ascii=False, indent=2)
+        paths.write_text(report, text)
+    if faults:
+        say(f"{folder}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'}")
+        sys.exit(1)
+    say(f"{folder}: right. {summary(case.measured)}")
+
+
+def open_case(folder: Path, against: str, adapter: Path | None) -> Case:
+    """Return what is to be checked against what."""
+    described = read_json(folder / "config.json")
+    if not described:
+        raise UserError(f"{folder}: holds no config.json", "a folder that was exported")
+    source = open_source(against)
+    family = architecture(source.cfg, str(described.get("model_type")))
+    told = manifest.read(folder)
+    stored = told.get("dtype") or described.get("dtype") or described.get("torch_dtype") or "float32"
+    number = None if stored == "as stored" else getattr(torch, str(stored), None)
+    return Case(folder, Recipe(source, family, number, Adapter(adapter) if adapter else None), described)
+
+
+def found_by(case: Case, checks: tuple[Check, ...]) -> Faults:
+    """Yield every fault; what follows a kind of check that found some would only repeat them."""
+    for one in checks:
+        try:
+            faults = list(one(case))
+        except UserError as error:
+            faults = [Fault(str(case.folder), error.problem)]
+        yield from faults
+        if faults and one not in LOOK:
+            return
+    return
+
+
+def summary(measured: dict[str, Any]) -> str:
+    """Return what was measured, for a person."""
+    told = [f"{measured['tensors']['equal']} tensors equal to the bit"] if "tensors" in measured else []
+    if "logits" in measured:
+        told.append(f"logits within {measured['logits']['largest_difference']:.1e} of transformers'")
+        told.append(f"greedy tokens equal on {measured['greedy']['equal']} prompts")
+    if "rounding" in measured:
+        moved = measured["rounding"]["largest_change_of_a_logit"]
+        told.append(f"the number format moved a logit by {moved:.1e} at most")
+    if "vllm" in measured:
+        told.append(f"vLLM's tokens equal on {measured['vllm']['equal']}")
+    return "; ".join(told)

@@ -1,0 +1,44 @@
+"""What is checked against what, and what was found."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from convert import manifest
+from convert.recipe import Recipe
+from danlu.model.disk import Disk
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong."""
+
+    place: str
+    """A file, and within it a tensor or a key."""
+    problem: str
+
+
+@dataclass
+class Case:
+    """An export, what it must be, and measurements."""
+
+    folder: Path
+    recipe: Recipe
+    described: dict[str, Any]
+    """Its config.json."""
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it was written here, and must therefore be what we write to the letter."""
+        return "danlu" in self.described or bool(manifest.read(self.folder))
+
+    @functools.cached_property
+    def disk(self) -> Disk:
+        return Disk(self.folder)
+
+
+Faults = Iterator[Fault]

@@ -1,0 +1,90 @@
+"""config.json: what we write, to the letter; and what others read in it, field by field, is the model.
+
+Written elsewhere, it need not have our letters, so only its meaning counts: read as any foreign file would
+be, and with what it says twice said the same way both times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convert import serving
+from convert.checks.case import Case, Fault, Faults
+from convert.export import generation
+from convert.reading import read_json
+from danlu.base.config import flat
+from danlu.base.errors import UserError
+from danlu.model.families import OURS, from_hf
+
+OF_TRAINING = {
+    "initializer_range",
+    "may_stay",
+    "moe.balance",
+    "moe.balance_coef",
+    "moe.bias_update_speed",
+}
+"""Keys that say nothing of what the model answers."""
+TWICE = (
+    ("rope_theta", "rope_parameters.rope_theta"),
+    ("num_experts", "num_local_experts"),
+    ("num_experts", "n_routed_experts"),
+    ("dtype", "torch_dtype"),
+    ("partial_rotary_factor", "rope_parameters.partial_rotary_factor"),
+    ("rope_scaling.factor", "rope_parameters.factor"),
+    ("rope_scaling.rope_type", "rope_parameters.rope_type"),
+)
+"""What one version reads here and another there."""
+
+
+def check(case: Case) -> Faults:
+    """Yield every key that is not what the model is."""
+    if case.ours:
+        yield from _compare("config.json", case.described, case.recipe.config())
+        for name, wanted in (
+            ("generation_config.json", generation(case.recipe)),
+            (serving.FILE, serving.profile(case.recipe)),
+        ):
+            yield from _compare(name, read_json(case.folder / name), wanted)
+    yield from _twice(case)
+    yield from _meaning(case)
+
+
+def _compare(name: str, found: dict[str, Any], wanted: dict[str, Any]) -> Faults:
+    found, wanted = flat(found), flat(wanted)
+    for key in sorted(found.keys() | wanted.keys()):
+        if key not in found:
+            yield Fault(f"{name}: {key}", f"is missing, {wanted[key]!r} was to be written")
+        elif key not in wanted:
+            yield Fault(f"{name}: {key}", f"is {found[key]!r}, and was not to be there")
+        elif _listed(found[key]) != _listed(wanted[key]):
+            yield Fault(f"{name}: {key}", f"is {found[key]!r}, {wanted[key]!r} was to be written")
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _twice(case: Case) -> Faults:
+    found = flat(case.described)
+    for one, other in TWICE:
+        if one in found and other in found and found[one] != found[other]:
+            yield Fault(f"config.json: {one}", f"is {found[one]!r}, and {other} is {found[other]!r}")
+
+
+def _meaning(case: Case) -> Faults:
+    try:
+        found = _read(case.described)
+    except UserError as error:
+        yield Fault("config.json", error.problem)
+        return
+    wanted = _read(case.recipe.config())
+    for key in sorted(wanted.keys() | found.keys()):
+        if key not in OF_TRAINING and found.get(key) != wanted.get(key):
+            problem = f"reads as {found.get(key)!r}, the model has {wanted.get(key)!r}"
+            yield Fault(f"config.json: {key}", problem)
+
+
+def _read(described: dict[str, Any]) -> dict[str, Any]:
+    """Return our keys of a config.json as somebody reads it who does not know us."""
+    foreign = {key: value for key, value in described.items() if key != OURS}
+    return flat(from_hf(foreign).model_dump(mode="json"))

@@ -1,0 +1,143 @@
+"""What a model does with a prompt: its logits, its next tokens, its experts, its largest activation.
+
+Letters: T tokens, V words, E experts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from danlu.device import ops
+from danlu.model.decoder import Decoder
+from danlu.model.moe import Experts, MoeMlp
+
+TIE = 1e-5  # scores nearer than this may go either way
+
+
+@dataclass
+class Trace:
+    """One prompt's."""
+
+    logits_TV: Tensor
+    greedy: list[int] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)
+    """By how much the best word was ahead of the next, at each token of `greedy`."""
+    logprobs: list[float] = field(default_factory=list)
+    """Of each token of `greedy`."""
+    chosen: list[Tensor] = field(default_factory=list)
+    """Each layer's experts, token by token."""
+    scores: list[Tensor] = field(default_factory=list)
+    """Each layer's scores of all experts."""
+    largest: tuple[str, float] = ("", 0.0)
+
+
+def ask(model: Decoder, prompt: list[int], more: int) -> Trace:
+    """Return what our model does with a prompt, and its next tokens, each from a whole forward."""
+    watched = _Watched(model)
+    with watched:
+        logits_TV = _logits(model, prompt)
+    trace = Trace(logits_TV, chosen=watched.chosen, scores=watched.scores, largest=watched.largest)
+    read, last_V = list(prompt), logits_TV[-1]
+    for _ in range(more):
+        best = last_V.topk(2)
+        trace.greedy.append(int(best.indices[0]))
+        trace.gaps.append(float(best.values[0] - best.values[1]))
+        trace.logprobs.append(float(best.values[0] - last_V.logsumexp(-1)))
+        read.append(trace.greedy[-1])
+        last_V = _logits(model, read)[-1]
+    return trace
+
+
+def _logits(model: Decoder, tokens: list[int]) -> Tensor:
+    return model.logits(model(torch.tensor([tokens])).hidden[0]).float()
+
+
+def ask_peer(model: Any, asked: list[list[int]], greedy: list[list[int]]) -> list[Trace]:
+    """Return what transformers' model does with the same prompts."""
+    traces = []
+    for prompt, tokens in zip(asked, greedy):
+        chosen: list[Tensor] = []
+        experts = [module for name, module in model.named_modules() if name.endswith(".experts")]
+        hooks = [module.register_forward_pre_hook(_choices(chosen, len(prompt))) for module in experts]
+        traces.append(Trace(model(torch.tensor([prompt]), use_cache=False).logits[0].float(), chosen=chosen))
+        for hook in hooks:
+            hook.remove()
+        traces[-1].greedy = _peer_greedy(model, prompt, len(tokens))
+    return traces
+
+
+def _choices(chosen: list[Tensor], T: int) -> Any:
+    """Return a hook that keeps which experts are called: the second argument, in all of transformers 5."""
+
+    def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        chosen.append(given[1].detach().view(T, -1))
+
+    return hook
+
+
+def _peer_greedy(model: Any, prompt: list[int], count: int) -> list[int]:
+    """Return the next tokens, token by token through the model's own cache."""
+    found: list[int] = []
+    given, cache = torch.tensor([prompt]), None
+    for _ in range(count):
+        output = model(given, past_key_values=cache, use_cache=True)
+        cache = output.past_key_values
+        found.append(int(output.logits[0, -1].argmax()))
+        given = torch.tensor([found[-1:]])
+    return found
+
+
+def is_tie(scores_E: Tensor, one: list[int], other: list[int]) -> bool:
+    """Return whether two choices differ only in experts whose scores are the same but for rounding."""
+    apart = sorted(set(one) ^ set(other))
+    values = scores_E[apart]
+    return len(one) == len(other) and float(values.max() - values.min()) < TIE
+
+
+class _Watched:
+    """A model whose every module tells what goes in and out."""
+
+    def __init__(self, model: Decoder) -> None:
+        self.model = model
+        self.chosen: list[Tensor] = []
+        self.scores: list[Tensor] = []
+        self.largest = ("", 0.0)
+
+    def __enter__(self) -> _Watched:
+        named = [(name, module) for name, module in self.model.named_modules() if name]
+        self.hooks = [module.register_forward_hook(self._told(name)) for name, module in named]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+    def _told(self, name: str) -> Any:
+        def hook(module: nn.Module, given: Any, answer: Any) -> None:
+            if isinstance(module, MoeMlp):
+                self.chosen.append(answer[1].chosen_NK)
+                self.scores.append(answer[1].scores_NE)
+            if isinstance(module, Experts):
+                self._keep(name, *_inside(module, *given))
+            else:
+                self._keep(name, *given, *(answer if isinstance(answer, tuple) else (answer,)))
+
+        return hook
+
+    def _keep(self, name: str, *values: Any) -> None:
+        for value in values:
+            if isinstance(value, Tensor) and value.is_floating_point() and value.numel():
+                largest = float(value.abs().max())
+                if not largest <= self.largest[1]:
+                    self.largest = (name, largest)
+
+
+def _inside(experts: Experts, x_RC: Tensor, counts_E: Tensor) -> list[Tensor]:
+    """Return what goes into an expert's last matrix and what comes out; rows past all runs hold anything."""
+    x_RC = x_RC[: int(counts_E.sum())]
+    inner_RI = experts.inner(x_RC, counts_E)
+    return [inner_RI, ops.grouped_matmul(inner_RI, experts.down_proj, counts_E)]

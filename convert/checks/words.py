@@ -1,0 +1,102 @@
+"""Words: the same vocabulary, the same template, and the same ids for whole chats in transformers' hands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convert.checks.case import Case, Fault, Faults
+from convert.checks.peer import transformers
+from convert.reading import read_json
+from convert.serving import ASKED, TOOL
+from danlu.base.errors import UserError
+from danlu.tokenizer.chat import encode_chat
+from danlu.tokenizer.template import Message
+from danlu.tokenizer.tokenizer import Tokenizer
+
+TEXTS = [
+    "The first leaves are the finest.",
+    "春天采茶，头采最好。  两个空格",
+    "line\n\n\ttab\r\n  end ",
+    "def f(x):\n    return x ** 2  # 平方",
+    "1234567890 3.14159 ½ ① 👩‍👩‍👧‍👦 é e\u0301 ﷺ",
+    "",
+]
+SYSTEM: Message = {"role": "system", "content": "You are brief. 请简短。"}
+QUESTION: Message = {"role": "user", "content": "1+1?\n等于几？"}
+ANSWER: Message = {"role": "assistant", "content": "2。"}
+THOUGHT: Message = {"role": "assistant", "content": "2", "reasoning_content": "One and one."}
+RESULT: Message = {"role": "tool", "tool_call_id": "abcdefghi", "name": "weather_of", "content": "晴 25°C"}
+CHATS: list[dict[str, Any]] = [
+    {"messages": [QUESTION]},
+    {"messages": [QUESTION, ANSWER]},
+    {"messages": [SYSTEM, QUESTION, ANSWER, QUESTION]},
+    {"messages": [QUESTION, THOUGHT, QUESTION]},
+    {"messages": ASKED[:1], "tools": [TOOL]},
+    {"messages": [SYSTEM, *ASKED, RESULT, ANSWER, QUESTION], "tools": [TOOL]},
+]
+
+
+def check(case: Case) -> Faults:
+    """Yield where words would come out as other tokens than in training."""
+    ours = case.recipe.source.tokenizer
+    if ours is None:
+        return
+    yield from _files(case, ours)
+    theirs = transformers().AutoTokenizer.from_pretrained(case.folder, local_files_only=True)
+    for text in TEXTS:
+        found = theirs.encode(text, add_special_tokens=False)
+        if found != ours.encode(text):
+            yield Fault("tokenizer.json", f"{text!r} becomes {found}, in training it was {ours.encode(text)}")
+    chats = list(_chats(theirs, ours)) if ours.template else []
+    for _, fault in chats:
+        if fault:
+            yield fault
+    case.measured["words"] = {"texts": len(TEXTS), "chats": sum(compared for compared, _ in chats)}
+
+
+def _files(case: Case, ours: Tokenizer) -> Faults:
+    try:
+        written = Tokenizer.load(case.folder)
+    except UserError as error:
+        yield Fault("tokenizer.json", error.problem)
+        return
+    if written.template != ours.template:
+        yield Fault(
+            "chat_template.jinja", f"{_first_difference(written.template or '', ours.template or '')}"
+        )
+    inside = read_json(case.folder / "tokenizer_config.json").get("chat_template", ours.template)
+    if inside != ours.template:
+        yield Fault("tokenizer_config.json: chat_template", "is not the one of chat_template.jinja")
+    if written.fingerprint != ours.fingerprint:
+        yield Fault("tokenizer.json", "is another vocabulary than the model was trained with")
+    if case.ours:
+        settings = read_json(case.folder / "tokenizer_config.json")
+        for key in ("bos_token", "eos_token", "pad_token", "unk_token"):
+            if settings.get(key) != ours.settings.get(key):
+                problem = f"is {settings.get(key)!r}, in training it was {ours.settings.get(key)!r}"
+                yield Fault(f"tokenizer_config.json: {key}", problem)
+
+
+def _chats(theirs: Any, ours: Tokenizer) -> Any:
+    """Yield (1 if it could be compared, what is wrong) for each way of asking."""
+    for chat in CHATS:
+        for more in ({}, {"add_generation_prompt": True}, {"enable_thinking": False}):
+            messages, tools = chat["messages"], chat.get("tools")
+            try:
+                wanted = encode_chat(ours, messages, tools, **more).ids
+            except UserError:  # a template that refuses this chat in training refuses it in serving
+                yield 0, None
+                continue
+            found = theirs.apply_chat_template(
+                messages, tools=tools, tokenize=True, return_dict=False, **more
+            )
+            place = f"chat_template.jinja: {len(messages)} messages{', tools' if tools else ''} {more or ''}"
+            problem = f"becomes {list(found)[:40]}..., in training it was {wanted[:40]}..."
+            yield 1, None if list(found) == wanted else Fault(place.strip(), problem)
+
+
+def _first_difference(found: str, wanted: str) -> str:
+    for number, (here, there) in enumerate(zip(found.splitlines(), wanted.splitlines()), 1):
+        if here != there:
+            return f"line {number}: is {here!r}, in training it was {there!r}"
+    return f"has {len(found):,} characters, in training it was {len(wanted):,}"

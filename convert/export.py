@@ -1,0 +1,169 @@
+"""Write a model as a published architecture: a folder that appears whole and checked, or not at all.
+
+    config.json  model*.safetensors           what transformers and vLLM load
+    tokenizer.json  tokenizer_config.json  chat_template.jinja  generation_config.json
+    serve.json  README.md  manifest.json      how to serve it; for people; for who wants proof
+
+Weights pass through a few pieces at a time, so memory does not grow with the model. The check runs in a
+process of its own that knows only the source and the files; where it finds a fault, nothing appears.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convert import card, manifest, serving
+from convert.adapter import Adapter
+from convert.progress import progress
+from convert.reading import read_json
+from convert.recipe import Recipe, architecture
+from convert.source import Source, open_source
+from danlu import __version__
+from danlu.base import paths
+from danlu.base.errors import UserError
+from danlu.base.log import say
+from danlu.model import weights
+from danlu.model.shards import SHARD_SIZE
+from danlu.model.size import count
+
+BESIDE = 64 << 20  # bytes that all files but the weights may take
+
+
+@dataclass(frozen=True)
+class Order:
+    """An export as it was asked for."""
+
+    source: str
+    out: Path
+    dtype: torch.dtype
+    adapter: Path | None = None
+    arch: str = "auto"
+    shard_size: int = SHARD_SIZE
+    check: str = "logits"
+
+
+def export(order: Order) -> dict[str, Any]:
+    """Write what was asked for and return its manifest."""
+    source = open_source(order.source)
+    adapter = Adapter(order.adapter) if order.adapter else None
+    recipe = Recipe(source, architecture(source.cfg, order.arch), order.dtype, adapter)
+    check_place(order.out, source)
+    paths.need_space(order.out, recipe.size + BESIDE)
+    size = f"{count(source.cfg) / 1e6:,.1f} M parameters"
+    say(f"{source.named}: {source.kind}, {size}; leaves as {recipe.why()}")
+    with paths.whole_folder(order.out) as aside:
+        digests = write_weights(recipe, aside, order.shard_size)
+        write_beside(recipe, aside, order.out.name)
+        parity = checked(order, aside)
+        about = told(recipe, order.check, parity)
+        made = manifest.write(aside, about, digests)
+    say(f"{order.out}: {recipe.family.architecture}, {recipe.size / 1e9:,.2f} GB")
+    return made
+
+
+def check_place(out: Path, source: Source) -> None:
+    """Refuse to write over anything but an older export."""
+    if out.exists() and out.resolve() in (source.folder.resolve(), *source.folder.resolve().parents):
+        raise UserError(f"--out: {out}: is what is being read", "another folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / manifest.FILE).is_file():
+        raise UserError(f"--out: {out}: holds something else already", "another folder, or move it away")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out: {out}: is a file", "a folder to be made")
+    paths.need_writable(out.parent)
+
+
+def write_weights(recipe: Recipe, folder: Path, shard_size: int) -> dict[str, str]:
+    """Write all tensors and return the SHA-256 of the files they are in."""
+    with progress("writing", recipe.size) as done:
+        written = weights.save_as(
+            recipe.family,
+            recipe.source.ours,
+            recipe.source.cfg,
+            folder,
+            recipe.number,
+            shard_size,
+            done,
+            recipe.change,
+        )
+    return written.sha256
+
+
+def write_beside(recipe: Recipe, folder: Path, name: str) -> None:
+    """Write everything but the weights and the manifest."""
+    weights.write_config(folder, recipe.config())
+    if recipe.source.tokenizer:
+        recipe.source.tokenizer.save(folder)
+    write_json(folder / "generation_config.json", generation(recipe))
+    profile = serving.profile(recipe)
+    write_json(folder / serving.FILE, profile)
+    (folder / "README.md").write_text(card.card(recipe, name, profile), encoding="utf-8")
+
+
+def generation(recipe: Recipe) -> dict[str, Any]:
+    """Return generation_config.json: which tokens begin and end; how to draw words is the caller's."""
+    return {"_from_model_config": False, **recipe.ids()}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def checked(order: Order, folder: Path) -> dict[str, Any] | None:
+    """Let a fresh process check the files, and return what it measured; a fault ends the export."""
+    if order.check == "none":
+        say("not checked, as asked: --check none")
+        return None
+    with tempfile.TemporaryDirectory() as place:
+        report = Path(place) / "report.json"
+        words = [str(folder), "--against", order.source, "--check", order.check, "--report", str(report)]
+        if order.adapter:
+            words += ["--adapter", str(order.adapter)]
+        done = subprocess.run([sys.executable, "-m", "convert", "check", *words], env=environment())
+        found = read_json(report)
+    if done.returncode in (-signal.SIGINT, 130):
+        raise KeyboardInterrupt
+    if done.returncode < 0:
+        problem = f"{order.out}: was not written: the check was ended by signal {-done.returncode}"
+        raise UserError(problem, "more memory; or --check none, and check it on a larger host")
+    if done.returncode != 0:
+        problem = f"{order.out}: was not written, for it would not be what was trained"
+        raise UserError(problem, "what the check said above names the place")
+    return dict(found["measured"])
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which a child finds both packages, wherever it starts."""
+    here = [str(Path(__file__).resolve().parents[1]), str(paths.PACKAGE.parent)]
+    before = os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([*here, *([before] if before else [])])}
+
+
+def told(recipe: Recipe, check: str, parity: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what the manifest says beside its files."""
+    source = recipe.source
+    exact = [name for name in recipe.targets if recipe.dtype and name.endswith(weights.EXACT)]
+    return {
+        "made_by": f"danlu {__version__}",
+        "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "source": {"path": source.named, "kind": source.kind, **source.provenance},
+        "adapter": str(recipe.adapter.folder) if recipe.adapter else None,
+        "architecture": recipe.family.architecture,
+        "why": recipe.why(),
+        "dtype": str(recipe.dtype).removeprefix("torch.") if recipe.dtype else "as stored",
+        "kept_in_float32": exact,
+        "parameters": count(source.cfg),
+        "tensors": len(recipe.targets),
+        "check": check,
+        "parity": parity,
+    }

@@ -1,0 +1,21 @@
+"""Small files that may be missing or broken."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from danlu.base.errors import UserError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file holds, nothing where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path}: cannot be read: {error}", "mend it, or convert anew") from None
+        return found if isinstance(found, dict) else {}
+    return {}
