@@ -8,6 +8,7 @@ from torch import Tensor
 from convert.checks.case import Case, Fault, Faults
 from convert.progress import progress
 from danlu.base.errors import UserError
+from danlu.model.laid import tied_names
 from danlu.model.layout import Target
 
 SEEN = 3  # places of a tensor that are named

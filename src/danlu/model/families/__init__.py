@@ -102,9 +102,9 @@ def _words(family: Family, reasons: list[Reason]) -> str:
     return f"{family.architecture} {' and '.join(reason.problem for reason in reasons)}"
 
 
-def to_hf(cfg: ModelConfig) -> dict[str, Any]:
-    """Return the content of config.json, readable by transformers 4 and 5."""
-    family = laid_out_as(cfg)
+def to_hf(cfg: ModelConfig, family: Family | None = None) -> dict[str, Any]:
+    """Return the content of config.json, readable by transformers 4 and 5, as the family it is kept as."""
+    family = family or laid_out_as(cfg)
     ours = cfg.model_dump(mode="json", exclude_none=True)
     return {
         "architectures": [family.architecture],
