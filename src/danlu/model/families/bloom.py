@@ -75,4 +75,6 @@ FAMILY = Family(
         (".mlp.down_proj.", ".mlp.dense_4h_to_h."),
     ),
     fused=by_heads("transformer.h.{}.self_attention.query_key_value"),
+    unread=(),
+    prefix="transformer.",
 )

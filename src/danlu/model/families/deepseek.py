@@ -18,12 +18,14 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
         "num_experts": described["n_routed_experts"],
         "num_experts_per_tok": described["num_experts_per_tok"],
         "moe_intermediate_size": described["moe_intermediate_size"],
-        "norm_topk_prob": described.get("norm_topk_prob", False),
-        "num_shared_experts": described["n_shared_experts"],
+        # One expert alone keeps its own share, even where shares are told to add up to one.
+        "norm_topk_prob": described.get("norm_topk_prob", False) and described["num_experts_per_tok"] > 1,
+        "num_shared_experts": described.get("n_shared_experts") or 0,
         "first_dense_layers": described.get("first_k_dense_replace", 0),
         "balance_coef": described.get("aux_loss_alpha", 0.001),
     }
-    return shape_from_hf(described) | {"moe": moe}
+    bias = described.get("attention_bias", False)
+    return shape_from_hf(described) | {"qkv_bias": bias, "output_bias": bias, "moe": moe}
 
 
 FAMILY = Family(

@@ -107,6 +107,13 @@ def _turned(name: str, heads: int, plain: int, turned: int, columns: int) -> lis
     ]
 
 
+def left_out(name: str, cfg: ModelConfig) -> str:
+    """Say that a layer beyond the last one only guesses further ahead (multi-token prediction)."""
+    match = re.match(r"model\.layers\.(\d+)\.", name)
+    beyond = match is not None and int(match[1]) >= cfg.num_hidden_layers
+    return "left out: it predicts tokens further ahead, which is not known here" if beyond else ""
+
+
 FAMILY = Family(
     "deepseek_v3",
     "DeepseekV3ForCausalLM",
@@ -116,4 +123,5 @@ FAMILY = Family(
     from_hf,
     renames=((".shared_expert.", ".shared_experts."),),
     fused=fused,
+    left_out=left_out,
 )

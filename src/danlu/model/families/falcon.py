@@ -112,4 +112,5 @@ FAMILY = Family(
         (".mlp.down_proj.", ".mlp.dense_4h_to_h."),
     ),
     fused=fused,
+    prefix="transformer.",
 )

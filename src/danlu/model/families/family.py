@@ -75,8 +75,9 @@ class Family:
     """Whether models leave as this; else they are read, and leave as another family."""
     read: Callable[[str, Tensor, ModelConfig], Tensor] = lambda name, disk, cfg: disk
     """What a tensor on disk means, given its name; for families that do more than rename."""
-    unread: tuple[str, ...] = ()
-    """What tensors are called, as whole regular expressions, that lie in published files and say nothing."""
+    unread: tuple[str, ...] = (r"(.+\.)?rotary_emb\.inv_freq",)
+    """What tensors are called, as whole regular expressions, that lie in published files and say nothing:
+    early versions saved tables that follow from the configuration."""
     left_out: Callable[[str, ModelConfig], str] = lambda name, cfg: ""
     """Why a tensor on disk is passed over, which is then said; empty: it is not."""
     prefix: str = ""

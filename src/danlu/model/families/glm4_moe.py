@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from danlu.model.families import deepseek_v3
 from danlu.model.families.family import Family, shape_from_hf, shape_to_hf
 from danlu.model.families.rules import LLAMA, asks
 from danlu.model.shape import ModelConfig
@@ -72,4 +73,5 @@ FAMILY = Family(
     to_hf,
     from_hf,
     renames=((".shared_expert.", ".shared_experts."),),
+    left_out=deepseek_v3.left_out,
 )

@@ -96,4 +96,6 @@ FAMILY = Family(
         (".post_attention_layernorm.", ".ln_2."),
     ),
     fused=fused,
+    unread=(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)",),  # who may see whom
+    prefix="transformer.",
 )

@@ -76,4 +76,6 @@ FAMILY = Family(
         (".mlp.up_proj.", ".mlp.c_fc."),
         (".mlp.down_proj.", ".mlp.c_proj."),
     ),
+    unread=(r"transformer\.h\.\d+\.attn\.attention\.(bias|masked_bias)",),  # who may see whom
+    prefix="transformer.",
 )

@@ -63,4 +63,5 @@ FAMILY = Family(
         ("lm_head.", "embed_out."),
     ),
     fused=by_heads("gpt_neox.layers.{}.attention.query_key_value"),
+    unread=(r"gpt_neox\.layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)",),
 )
