@@ -23,13 +23,13 @@ from convert import minimind_file, minimind_first
 from convert.minimind_lora import Lora, split
 from convert.minimind_names import HEAD, Piece, pieces
 from convert.minimind_rules import refuse
-from convert.minimind_shape import Hints, Shape, settings
+from convert.minimind_shape import Hints, Shape, hints_for, settings
 from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.model.build import build_empty
 from danlu.model.shape import ModelConfig
 
-__all__ = ["Found", "Hints", "read", "settings", "write"]
+__all__ = ["Found", "Hints", "hints_for", "read", "settings", "write"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read(path: Path, hints: Hints | None = None) -> Found:
     """Return the model in a file of MiniMind's, finished weights or a checkpoint to resume from."""
     tensors, lora = split(minimind_file.tensors(path), str(path))
     if not tensors:
-        raise UserError(f"{path}: holds an adapter, not a model", "read_lora, beside the model it belongs to")
+        raise UserError(f"{path}: holds an adapter, not a model", "the file of the model it was trained on")
     first = minimind_first.is_first(tensors)
     if first:
         tensors = minimind_first.renamed(tensors)

@@ -131,13 +131,14 @@ class Shape:
                     raise self._no(f"{key}: there are no experts in the file", "without that value")
             return {"intermediate_size": self._matrix(f"{LAYER}.mlp.gate_proj.weight")[0]}
         width = self._matrix(f"{LAYER}.mlp.experts.0.gate_proj.weight")[0]
-        chosen, sum_to_one = self._told("num_experts_per_tok"), self._told("norm_topk_prob")
+        chosen = self._told("num_experts_per_tok")
+        if chosen == 1 and self.generation != "3":
+            self.defaults["norm_topk_prob"] = False  # theirs leaves the share of one expert alone as it is
         moe = {
-            "num_experts": self._matrix(f"{LAYER}.mlp.gate.weight")[0],
+            "num_experts": self._counted(f"{LAYER}.mlp.gate", self._matrix(f"{LAYER}.mlp.gate.weight")[0]),
             "num_experts_per_tok": chosen,
             "moe_intermediate_size": width,
-            # Up to generation 2 the share of one expert alone is left as it is, whatever is configured.
-            "norm_topk_prob": sum_to_one and (chosen > 1 or self.generation == "3"),
+            "norm_topk_prob": self._told("norm_topk_prob"),
             "num_shared_experts": 1 + self._last(f"{LAYER}.mlp.shared_experts"),
         }
         # How it was trained, for whoever trains on. Theirs counts every choice: chosen times ours.
@@ -152,8 +153,10 @@ class Shape:
         return keys | {"rope_scaling": YARN.model_dump(exclude_none=True)}
 
     def _tied(self) -> bool:
-        head = self.tensors.get(HEAD)
-        return head is None or torch.equal(head, self._get(EMBEDDING))
+        head, embedding = self.tensors.get(HEAD), self._get(EMBEDDING)
+        if head is None:
+            return True
+        return head.dtype == embedding.dtype and torch.equal(_bits(head), _bits(embedding))
 
     def _rows(self, name: str) -> int:
         return self._matrix(f"{LAYER}.self_attn.{name}.weight")[0]
@@ -172,13 +175,24 @@ class Shape:
     def _last(self, prefix: str) -> int:
         """Return the highest number after a prefix, -1 where there is none."""
         numbered = (re.match(re.escape(prefix) + r"\.(\d+)\.", name) for name in self.tensors)
-        return max((int(match[1]) for match in numbered if match), default=-1)
+        return self._counted(prefix, max((int(match[1]) for match in numbered if match), default=-1))
+
+    def _counted(self, name: str, count: int) -> int:
+        """Return a count that a file can hold; a forged one would have us list names for days."""
+        if count > len(self.tensors):
+            raise self._no(f"{name}: counts to {count} in {len(self.tensors)} tensors", "a whole file")
+        return count
 
     def _no(self, problem: str, hint: str) -> UserError:
         return UserError(f"{self.source}: {problem}", hint)
 
 
 LAYER = "model.layers.0"
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """Return a tensor as bytes: zeros of either sign differ, and what is no number equals itself."""
+    return tensor.contiguous().view(torch.uint8)
 
 
 def settings(cfg: ModelConfig, generation: str) -> dict[str, Any]:
@@ -217,3 +231,17 @@ def stretches_alike(cfg: ModelConfig) -> bool:
     """Return whether YaRN's ramp ends among the pairs: MiniMind cuts it there, published models later."""
     end = cfg.head_dim * math.log(2048 / (2 * math.pi)) / (2 * math.log(cfg.rope_theta))
     return math.ceil(end) <= cfg.head_dim // 2 - 1
+
+
+def hints_for(cfg: ModelConfig) -> Hints:
+    """Return what a file of this model will not say."""
+    moe = cfg.moe
+    return Hints(
+        num_attention_heads=cfg.num_attention_heads,
+        num_experts_per_tok=moe.num_experts_per_tok if moe else None,
+        rope_theta=cfg.rope_theta,
+        norm_eps=cfg.norm_eps,
+        max_position_embeddings=cfg.max_position_embeddings,
+        norm_topk_prob=moe.norm_topk_prob if moe else None,
+        rope_scaling=cfg.rope_scaling is not None,
+    )

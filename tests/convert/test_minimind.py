@@ -291,6 +291,21 @@ def test_every_tensor_is_accounted_for(tmp_path):
     assert f"{up}: is (60, 48), the rest of the model wants (64, 48)" in other.problem
 
 
+def test_a_forged_count_is_not_believed(tmp_path):
+    state = reference.made(MODELS["2, MoE"])
+    many = {name.replace("layers.1", "layers.999999999"): tensor for name, tensor in state.items()}
+    assert "counts to 999999999" in refused(saved(tmp_path / "a.pth", many)).problem
+    gate = {"model.layers.0.mlp.gate.weight": torch.zeros(1, 48).expand(10**9, 48)}
+    assert "counts to 1000000000" in refused(saved(tmp_path / "b.pth", state | gate)).problem
+
+
+def test_weights_that_are_no_numbers_are_still_tied(tmp_path):
+    state = reference.made(MODELS["2"])
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        state[name][0] = float("nan")
+    assert minimind.read(saved(tmp_path / "a.pth", state)).cfg.tie_word_embeddings
+
+
 def test_what_is_no_language_model_is_said_to_be_none(tmp_path):
     state = reference.made(MODELS["3"])
     critic = {f"value_head.{part}": torch.zeros(1, 48) for part in ("weight", "bias")}
