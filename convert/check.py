@@ -15,12 +15,14 @@ from convert import manifest, options
 from convert.adapter import Adapter
 from convert.checks import config, engine, files, logits, tensors, words
 from convert.checks.case import Case, Fault, Faults
+from convert.minimind import Hints, hints_for
 from convert.reading import read_json
 from convert.recipe import Recipe, architecture
 from convert.source import open_source
 from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.base.log import say
+from danlu.model.families import OURS, from_hf, laid_out_as
 
 Check = Callable[[Case], Faults]
 # Cheapest first, and each only once those before it found nothing wrong with what it rests on.
@@ -39,15 +41,25 @@ BY_CHECK: dict[str, tuple[Check, ...]] = {
 @click.option(
     "--check", type=click.Choice(list(BY_CHECK)), default="logits", show_default=True, help="How far."
 )
+@click.option("--tokenizer", type=click.Path(path_type=Path), help="Its words, where it comes without.")
+@click.option("--brought-in", is_flag=True, hidden=True)
 @click.option("--report", type=click.Path(path_type=Path), help="Also write what was found as JSON.")
-def command(folder: Path, against: str, adapter: Path | None, check: str, report: Path | None) -> None:
+def command(
+    folder: Path,
+    against: str,
+    adapter: Path | None,
+    check: str,
+    tokenizer: Path | None,
+    brought_in: bool,
+    report: Path | None,
+) -> None:
     """Check FOLDER, an export, and name the place of every fault. Ends with 1 if there is one.
 
     \b
     python -m convert check out/full_sft_512-hf --against out/full_sft_512
     python -m convert check out/full_sft_512-hf --against out/full_sft_512 --check vllm
     """
-    case = open_case(folder, against, adapter)
+    case = open_case(folder, against, adapter, tokenizer, brought_in)
     faults = []
     for fault in found_by(case, BY_CHECK[check]):
         print(f"fault: {fault.place}: {fault.problem}", file=sys.stderr, flush=True)
@@ -61,17 +73,30 @@ def command(folder: Path, against: str, adapter: Path | None, check: str, report
     say(f"{folder}: right. {summary(case.measured)}")
 
 
-def open_case(folder: Path, against: str, adapter: Path | None) -> Case:
+def open_case(
+    folder: Path,
+    against: str,
+    adapter: Path | None = None,
+    tokenizer: Path | None = None,
+    brought_in: bool = False,
+) -> Case:
     """Return what is to be checked against what."""
     described = read_json(folder / "config.json")
     if not described:
         raise UserError(f"{folder}: holds no config.json", "a folder that was exported")
-    source = open_source(against)
-    family = architecture(source.cfg, str(described.get("model_type")))
-    told = manifest.read(folder)
-    stored = told.get("dtype") or described.get("dtype") or described.get("torch_dtype") or "float32"
-    number = None if stored == "as stored" else getattr(torch, str(stored), None)
-    return Case(folder, Recipe(source, family, number, Adapter(adapter) if adapter else None), described)
+    brought_in = brought_in or bool(manifest.read(folder).get("brought_in"))
+    source = open_source(against, hints_of(described)).with_words(tokenizer)
+    named = str(described.get("model_type"))
+    family = laid_out_as(source.cfg) if brought_in else architecture(source.cfg, named)
+    stored = described.get("dtype") or described.get("torch_dtype") or "float32"
+    number = None if brought_in else getattr(torch, str(stored), None)
+    recipe = Recipe(source, family, number, Adapter(adapter) if adapter else None)
+    return Case(folder, recipe, described, brought_in)
+
+
+def hints_of(described: dict[str, Any]) -> Hints | None:
+    """Return what a .pth file cannot say of its model and a folder made of one does."""
+    return hints_for(from_hf(described)) if isinstance(described.get(OURS), dict) else None
 
 
 def found_by(case: Case, checks: tuple[Check, ...]) -> Faults:
@@ -90,7 +115,7 @@ def found_by(case: Case, checks: tuple[Check, ...]) -> Faults:
 def summary(measured: dict[str, Any]) -> str:
     """Return what was measured, for a person."""
     told = [f"{measured['tensors']['equal']} tensors equal to the bit"] if "tensors" in measured else []
-    if "logits" in measured:
+    if measured.get("logits"):
         told.append(f"logits within {measured['logits']['largest_difference']:.1e} of transformers'")
         told.append(f"greedy tokens equal on {measured['greedy']['equal']} prompts")
     if "rounding" in measured:

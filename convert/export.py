@@ -25,6 +25,7 @@ import torch
 
 from convert import card, manifest, serving
 from convert.adapter import Adapter
+from convert.minimind import Hints
 from convert.progress import progress
 from convert.reading import read_json
 from convert.recipe import Recipe, architecture
@@ -34,9 +35,11 @@ from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.model import weights
+from danlu.model.families import laid_out_as
 from danlu.model.shards import SHARD_SIZE
 from danlu.model.size import count
 
+REPLACED = ("transformers_version", "eos_token_id")  # keys of generation_config.json
 BESIDE = 64 << 20  # bytes that all files but the weights may take
 
 
@@ -46,36 +49,51 @@ class Order:
 
     source: str
     out: Path
-    dtype: torch.dtype
+    dtype: torch.dtype | None
+    """None: as it is stored."""
     adapter: Path | None = None
     arch: str = "auto"
     shard_size: int = SHARD_SIZE
     check: str = "logits"
+    brought_in: bool = False
+    """Finished weights of ours are made, to be trained and tried here, and no export."""
+    hints: Hints | None = None
+    tokenizer: Path | None = None
+
+    def recipe(self) -> Recipe:
+        """Return what is to be written."""
+        source = open_source(self.source, self.hints).with_words(self.tokenizer)
+        family = laid_out_as(source.cfg) if self.brought_in else architecture(source.cfg, self.arch)
+        return Recipe(source, family, self.dtype, Adapter(self.adapter) if self.adapter else None)
 
 
 def export(order: Order) -> dict[str, Any]:
     """Write what was asked for and return its manifest."""
-    source = open_source(order.source)
-    adapter = Adapter(order.adapter) if order.adapter else None
-    recipe = Recipe(source, architecture(source.cfg, order.arch), order.dtype, adapter)
+    recipe = order.recipe()
+    source = recipe.source
     check_place(order.out, source)
     paths.need_space(order.out, recipe.size + BESIDE)
     size = f"{count(source.cfg) / 1e6:,.1f} M parameters"
     say(f"{source.named}: {source.kind}, {size}; leaves as {recipe.why()}")
     with paths.whole_folder(order.out) as aside:
         digests = write_weights(recipe, aside, order.shard_size)
-        write_beside(recipe, aside, order.out.name)
+        write_beside(order, recipe, aside)
         parity = checked(order, aside)
-        about = told(recipe, order.check, parity)
+        about = told(order, recipe, parity)
         made = manifest.write(aside, about, digests)
     say(f"{order.out}: {recipe.family.architecture}, {recipe.size / 1e9:,.2f} GB")
     return made
 
 
 def check_place(out: Path, source: Source) -> None:
-    """Refuse to write over anything but an older export."""
+    """Refuse to write over what is read."""
     if out.exists() and out.resolve() in (source.folder.resolve(), *source.folder.resolve().parents):
         raise UserError(f"--out: {out}: is what is being read", "another folder")
+    check_free(out)
+
+
+def check_free(out: Path) -> None:
+    """Refuse to write over anything but an older export."""
     if out.is_dir() and any(out.iterdir()) and not (out / manifest.FILE).is_file():
         raise UserError(f"--out: {out}: holds something else already", "another folder, or move it away")
     if out.exists() and not out.is_dir():
@@ -99,20 +117,29 @@ def write_weights(recipe: Recipe, folder: Path, shard_size: int) -> dict[str, st
     return written.sha256
 
 
-def write_beside(recipe: Recipe, folder: Path, name: str) -> None:
+def write_beside(order: Order, recipe: Recipe, folder: Path) -> None:
     """Write everything but the weights and the manifest."""
     weights.write_config(folder, recipe.config())
     if recipe.source.tokenizer:
         recipe.source.tokenizer.save(folder)
     write_json(folder / "generation_config.json", generation(recipe))
+    if order.brought_in:
+        write_json(
+            folder / "run.json", {"name": order.out.name, "danlu": __version__, "from": recipe.source.told()}
+        )
+        return
     profile = serving.profile(recipe)
     write_json(folder / serving.FILE, profile)
-    (folder / "README.md").write_text(card.card(recipe, name, profile), encoding="utf-8")
+    (folder / "README.md").write_text(card.card(recipe, order.out.name, profile), encoding="utf-8")
 
 
 def generation(recipe: Recipe) -> dict[str, Any]:
-    """Return generation_config.json: which tokens begin and end; how to draw words is the caller's."""
-    return {"_from_model_config": False, **recipe.ids()}
+    """Return generation_config.json: which tokens begin and end, and what the source says beside."""
+    before = read_json(recipe.source.folder / "generation_config.json")
+    kept = {
+        key: value for key, value in before.items() if key not in ("transformers_version", "eos_token_id")
+    }
+    return {"_from_model_config": False, **kept, **recipe.ids()}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -127,8 +154,9 @@ def checked(order: Order, folder: Path) -> dict[str, Any] | None:
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.json"
         words = [str(folder), "--against", order.source, "--check", order.check, "--report", str(report)]
-        if order.adapter:
-            words += ["--adapter", str(order.adapter)]
+        words += ["--adapter", str(order.adapter)] if order.adapter else []
+        words += ["--tokenizer", str(order.tokenizer)] if order.tokenizer else []
+        words += ["--brought-in"] if order.brought_in else []
         done = subprocess.run([sys.executable, "-m", "convert", "check", *words], env=environment())
         found = read_json(report)
     if done.returncode in (-signal.SIGINT, 130):
@@ -149,21 +177,21 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([*here, *([before] if before else [])])}
 
 
-def told(recipe: Recipe, check: str, parity: dict[str, Any] | None) -> dict[str, Any]:
+def told(order: Order, recipe: Recipe, parity: dict[str, Any] | None) -> dict[str, Any]:
     """Return what the manifest says beside its files."""
-    source = recipe.source
     exact = [name for name in recipe.targets if recipe.dtype and name.endswith(weights.EXACT)]
     return {
         "made_by": f"danlu {__version__}",
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "source": {"path": source.named, "kind": source.kind, **source.provenance},
+        "brought_in": order.brought_in,
+        "source": recipe.source.told(),
         "adapter": str(recipe.adapter.folder) if recipe.adapter else None,
         "architecture": recipe.family.architecture,
         "why": recipe.why(),
         "dtype": str(recipe.dtype).removeprefix("torch.") if recipe.dtype else "as stored",
         "kept_in_float32": exact,
-        "parameters": count(source.cfg),
+        "parameters": count(recipe.source.cfg),
         "tensors": len(recipe.targets),
-        "check": check,
+        "check": order.check,
         "parity": parity,
     }

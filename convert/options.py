@@ -24,6 +24,13 @@ check = click.option(
     help="logits: every bit, every field, the template, and answers beside transformers'. vllm: and vLLM's."
     " tensors: all but answers. none: nothing.",
 )
+brought_check = click.option(
+    "--check",
+    type=click.Choice([one for one in CHECKS if one != "vllm"]),
+    default="logits",
+    show_default=True,
+    help="logits: every bit, and answers beside transformers'. tensors: the bits. none: nothing.",
+)
 adapter = click.option(
     "--adapter", type=click.Path(path_type=Path), help="A folder with a LoRA adapter of PEFT's, to be merged."
 )

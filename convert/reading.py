@@ -12,7 +12,7 @@ from danlu.base.errors import UserError
 
 def read_json(path: Path) -> dict[str, Any]:
     """Return what a JSON file holds, nothing where there is none."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:

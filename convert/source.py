@@ -8,13 +8,15 @@ hf://owner/name                               a model of a hub, fetched first
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from convert import minimind
+from convert.minimind import Hints
 from danlu.base import config
 from danlu.base.errors import UserError
 from danlu.checkpoint import manifest, store
@@ -25,7 +27,7 @@ from danlu.hub import models
 from danlu.model import config as model_config
 from danlu.model import layout
 from danlu.model.laid import Laid
-from danlu.model.layout import Ours, Unit
+from danlu.model.layout import InMemory, Ours, Unit
 from danlu.model.shape import ModelConfig
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -54,13 +56,25 @@ class Source:
         """The number format of most of it."""
         return max(self.dtypes, key=lambda dtype: self.dtypes[dtype])
 
+    def told(self) -> dict[str, Any]:
+        """Return where it is from, for whoever keeps it."""
+        return {"path": self.named, "kind": self.kind, **self.provenance}
+
     def ends(self) -> list[int]:
         """Return the tokens that end an answer."""
         return sorted(load.ends(self.folder, self.tokenizer)) if self.tokenizer else []
 
+    def with_words(self, folder: Path | None) -> Source:
+        """Return the same model with the tokenizer of a folder, if one is named."""
+        return (
+            self if folder is None else replace(self, tokenizer=_tokenizer(folder, self.cfg, required=True))
+        )
 
-def open_source(named: str | Path) -> Source:
-    """Return the model that a path or a name on a hub stands for."""
+
+def open_source(named: str | Path, hints: Hints | None = None) -> Source:
+    """Return the model that a path or a name on a hub stands for; `hints` tell what no .pth file does."""
+    if Path(named).suffix == ".pth":
+        return _minimind(str(named), hints)
     hub = models.named(str(named))
     folder = models.whole(hub) if hub else Path(named)
     step = store.whole_step(folder, load.suggestion(folder))
@@ -81,10 +95,31 @@ def open_source(named: str | Path) -> Source:
     )
 
 
-def _tokenizer(folder: Path, cfg: ModelConfig) -> Tokenizer | None:
-    if not any((folder / name).exists() for name in WORDS):
+def _tokenizer(folder: Path, cfg: ModelConfig, required: bool = False) -> Tokenizer | None:
+    if not required and not any((folder / name).exists() for name in WORDS):
         return None
     return load.checked(Tokenizer.load(folder), cfg, folder)
+
+
+def _minimind(named: str, hints: Hints | None) -> Source:
+    file = Path(named)
+    found = minimind.read(file, hints)
+    if found.lora:
+        raise UserError(
+            f"{file}: holds a model and an adapter beside it", "the finished weights, or the adapter"
+        )
+    beside = file.parent.parent / "model"  # where MiniMind's own checkout keeps its words
+    dtypes = {found.dtype: sum(tensor.numel() for tensor in found.state.values())}
+    return Source(
+        named,
+        file,
+        f"MiniMind, generation {found.generation}",
+        found.cfg,
+        InMemory(found.state),
+        dtypes,
+        _tokenizer(beside, found.cfg),
+        {"assumed": found.assumed},
+    )
 
 
 def _checkpoint(named: str, step: Path) -> Source:

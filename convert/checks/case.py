@@ -29,6 +29,8 @@ class Case:
     recipe: Recipe
     described: dict[str, Any]
     """Its config.json."""
+    brought_in: bool = False
+    """It is no export but finished weights of ours, made of what another program reads."""
     measured: dict[str, Any] = field(default_factory=dict)
 
     @property

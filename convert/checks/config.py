@@ -40,10 +40,10 @@ def check(case: Case) -> Faults:
     """Yield every key that is not what the model is."""
     if case.ours:
         yield from _compare("config.json", case.described, case.recipe.config())
-        for name, wanted in (
-            ("generation_config.json", generation(case.recipe)),
-            (serving.FILE, serving.profile(case.recipe)),
-        ):
+        beside = {"generation_config.json": generation(case.recipe)}
+        if not case.brought_in:
+            beside[serving.FILE] = serving.profile(case.recipe)
+        for name, wanted in beside.items():
             yield from _compare(name, read_json(case.folder / name), wanted)
     yield from _twice(case)
     yield from _meaning(case)

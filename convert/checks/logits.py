@@ -21,7 +21,8 @@ from torch import Tensor
 
 from convert.checks import traces
 from convert.checks.case import Case, Fault, Faults
-from convert.checks.peer import load_peer
+from convert.checks.peer import load_peer, transformers
+from convert.reading import read_json
 from convert.recipe import LARGEST_HALF
 from danlu.base.errors import UserError
 from danlu.base.log import say
@@ -58,14 +59,27 @@ def prompts(words: int, cfg: ModelConfig) -> list[list[int]]:
     return found
 
 
-def check(case: Case, peer_folder: Path | None = None) -> Faults:
-    """Yield where answers part. `peer_folder`: what transformers reads, if not the files that are checked."""
+def check(case: Case) -> Faults:
+    """Yield where answers part."""
+    peer = peer_of(case)
+    if peer is None:
+        say("transformers has no class of its own for this one, so there are no answers to compare")
+        case.measured["logits"] = None
+        return
     cfg, words = case.recipe.source.cfg, case.recipe.source.tokenizer
     need_memory(cfg)
     asked = prompts(words.size if words else cfg.vocab_size, cfg)
     say(f"comparing answers: {len(asked)} prompts of {', '.join(str(len(one)) for one in asked)} tokens")
     with torch.inference_mode():
-        yield from _against_peer(case, peer_folder or case.folder, asked)
+        yield from _against_peer(case, peer, asked)
+
+
+def peer_of(case: Case) -> Path | None:
+    """Return the folder transformers reads: the export, or what was brought in; None where it cannot."""
+    for folder in (case.recipe.source.folder, case.folder) if case.brought_in else (case.folder,):
+        if read_json(folder / "config.json").get("model_type") in transformers().CONFIG_MAPPING:
+            return folder
+    return None
 
 
 def need_memory(cfg: ModelConfig) -> None:

@@ -1,0 +1,68 @@
+"""`python -m convert from-pth`: bring in a file of MiniMind's, or an adapter in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from convert import minimind, minimind_lora, options
+from convert.export import Order, check_free, export
+from convert.minimind import Hints
+from danlu.base import paths
+from danlu.base.log import say
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@options.out
+@click.option(
+    "--tokenizer", type=click.Path(path_type=Path), help="Folder with its tokenizer.json; MiniMind's model/."
+)
+@click.option("--num-attention-heads", type=int, help="Where no head norm tells; usually 8.")
+@click.option(
+    "--num-experts-per-tok", type=int, help="Experts a token goes to; usually 2, from generation 3 on 1."
+)
+@click.option("--rope-theta", type=float, help="Base of the rotary wavelengths; usually 1e6.")
+@click.option("--norm-eps", type=float, help="Of the norms; usually 1e-5, from generation 3 on 1e-6.")
+@click.option("--max-position-embeddings", type=int, help="Longest text; usually 32768.")
+@click.option(
+    "--rope-scaling", is_flag=True, default=None, help="As with MiniMind's --inference_rope_scaling."
+)
+@click.option(
+    "--check",
+    type=click.Choice(["logits", "tensors", "none"]),
+    default="logits",
+    show_default=True,
+    help="How far.",
+)
+def command(file: Path, out: Path, tokenizer: Path | None, check: str, **known: float | None) -> None:
+    """Bring in FILE, a .pth of MiniMind's: dense or a mixture of experts, of any generation, or its LoRA.
+
+    The file holds weights and nothing else; what its tensors do not tell is taken from its generation's
+    defaults, and said. Nothing in the file is run. An adapter becomes one in PEFT's format.
+
+    \b
+    python -m convert from-pth minimind/out/full_sft_768.pth --out out/minimind
+    python -m convert from-pth minimind/out/lora_identity_512.pth --out out/lora_identity
+    """
+    if not minimind_lora.holds_model(file):
+        _adapter(file, out)
+        return
+    hints = Hints(**known)  # type: ignore[arg-type]
+    found = minimind.read(file, hints)
+    if found.assumed:
+        taken = ", ".join(f"{key}={value}" for key, value in found.assumed.items())
+        say(f"{file}: generation {found.generation}; not told by its tensors, so as usual: {taken}")
+    order = Order(str(file), out, None, check=check, brought_in=True, hints=hints, tokenizer=tokenizer)
+    if order.recipe().source.tokenizer is None:
+        say("it comes without its words: --tokenizer FOLDER, or tokenizer= when it is trained")
+    export(order)
+
+
+def _adapter(file: Path, out: Path) -> None:
+    check_free(out)
+    lora = minimind_lora.read_lora(file)
+    with paths.whole_folder(out) as aside:
+        minimind_lora.write_lora(lora, aside)
+    say(f"{out}: an adapter of rank {lora.rank} on {len(lora.pairs)} weights, in PEFT's format")
