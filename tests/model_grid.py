@@ -139,7 +139,7 @@ GRID: dict[str, dict[str, Shape]] = {
         "yarn": BASE | THREES | {"head_dim": 12} | YARN | TIED,
     },
     "mixtral": {
-        "threes, one expert": BASE | THREES | ONE | {"num_local_experts": 5},
+        "threes, one expert": BASE | THREES | ONE | {"num_local_experts": 5, "head_dim": 8},
         "wider, all experts, tied": BASE | WIDER | ALL | TIED | {"num_local_experts": 5},
         "five on one, windows": BASE | FIVES | TWO | {"num_local_experts": 3, "sliding_window": 9},
     },
@@ -388,3 +388,31 @@ GRID: dict[str, dict[str, Shape]] = {
         | {"v_head_dim": 22, "num_experts_per_tok": 6, "first_k_dense_replace": 0, "n_shared_experts": 1},
     },
 }
+
+STRETCHES = ("linear", "dynamic", "yarn", "llama3", "longrope")
+STRETCHED = [
+    (family, kind)
+    for family in GRID
+    if family not in ("gpt2", "gpt_neo", "bloom")  # have no rotary positions
+    for kind in STRETCHES
+    if kind == "longrope" or family != "phi3"  # knows no other
+]
+
+
+def stretched(family: str, kind: str) -> Shape:
+    """Return a family's first shape with positions stretched beyond 32 tokens by a published way."""
+    shape = next(iter(GRID[family].values()))
+    part = shape.get("rope_parameters", {}).get("partial_rotary_factor", 1.0)
+    width = shape.get("head_dim") or shape["hidden_size"] // shape["num_attention_heads"]
+    pairs = int(shape.get("qk_rope_head_dim", width * part)) // 2
+    made = {
+        "linear": LINEAR,
+        "dynamic": DYNAMIC,
+        "yarn": YARN,
+        "llama3": LLAMA3,
+        "longrope": longrope(pairs, original_max_position_embeddings=32),
+    }[kind]
+    keys = made["rope_parameters"] | ({} if part == 1.0 else {"partial_rotary_factor": part})
+    if family == "gemma3_text":
+        keys = shape["rope_parameters"] | {"full_attention": keys}
+    return shape | made | {"rope_parameters": keys}

@@ -16,10 +16,11 @@ from danlu.model import weights
 from danlu.model.decoder import Decoder
 from danlu.model.families import Family, choose, get
 from danlu.model.layout import InMemory
-from model_grid import GRID, WORDS, Shape
+from model_grid import GRID, STRETCHED, WORDS, Shape, stretched
 from model_oracle import (
     ANSWER,
     LIMITS,
+    TEXT,
     answers_alike,
     farthest,
     gradient_gap,
@@ -106,3 +107,18 @@ def test_cached_answers_are_transformers(family, shape, tmp_path):
         return out[0, len(prompt) :].tolist()
 
     answers_alike(read(tmp_path), generate, LIMITS[std][0])
+
+
+@pytest.mark.parametrize("family, kind", STRETCHED)
+@torch.no_grad()
+def test_every_family_with_rotary_positions_knows_every_stretch(family, kind, tmp_path):
+    std = 0.2
+    theirs = published(family, stretched(family, kind), std)
+    theirs.save_pretrained(tmp_path)
+    ours = read(tmp_path)
+    assert ours.cfg.rope_scaling.rope_type == kind
+    for length in (TEXT, 20):
+        tokens_BT = tokens(WORDS, length=length)
+        assert farthest(logits(ours, tokens_BT), theirs(tokens_BT).logits) <= LIMITS[std][0]
+    again = written_as(get(family), ours, tmp_path / "again")
+    assert farthest(again(TOKENS_BT).logits, logits(ours, TOKENS_BT)) <= LIMITS[std][0]

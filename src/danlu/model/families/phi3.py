@@ -31,7 +31,10 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
-    return shape_from_hf(described) | {"sliding_window": described.get("sliding_window")}
+    keys = shape_from_hf(described) | {"sliding_window": described.get("sliding_window")}
+    if keys.get("rope_scaling"):
+        keys["rope_scaling"] |= {"rope_type": "longrope"}  # "su" or "yarn" in its first files
+    return keys
 
 
 def fused(name: str, cfg: ModelConfig) -> list[Part]:
@@ -60,6 +63,7 @@ FAMILY = Family(
         "has no biases",
         "has heads that add up to the width",
         "has windows in all layers or in none",
+        "stretches positions by longrope alone",
         *LLAMA,
         knows=("has no windows",),
     ),

@@ -91,6 +91,10 @@ HEADS = {
         lambda c: c.num_key_value_heads == c.num_attention_heads, "model.num_key_value_heads unset"
     ),
     "rotates whole heads": Rule(lambda c: c.partial_rotary_factor == 1.0, "model.partial_rotary_factor=1.0"),
+    "stretches positions by longrope alone": Rule(
+        lambda c: c.rope_scaling is None or c.rope_scaling.rope_type == "longrope",
+        "model.rope_scaling unset",
+    ),
     "has learned positions": Rule(lambda c: c.position == "learned", "model.position=learned"),
     "has rotary positions, or slopes as rounded as its own": Rule(
         lambda c: c.position in ("rotary", "rounded alibi"), "model.position=rotary"
