@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from corpus import chats
 from danlu import cli
 from danlu.base.errors import UserError
 from danlu.evaluate.load import load_model
@@ -146,6 +147,25 @@ def test_our_own_finished_weights_are_named_the_same_way(folder):
     train("model=out/one", "steps=1", "run_dir=b", "name=two")
     assert losses(folder / "b")[0] < losses(folder / "a")[1]
     assert json.loads((folder / "out/two/run.json").read_text())["from"]["name"] == "one"
+
+
+def test_chats_are_learned_by_a_download_too(folder):
+    made = foreign("qwen3", folder / "theirs")
+    chats(folder / "chats.jsonl", rows=8)
+    words = [*QUICK[1:], "data.train=chats.jsonl", "model=theirs", "steps=1", "run_dir=run", "optim.lr=1e-9"]
+    cli.cli.main(args=["train", "sft", *words], standalone_mode=False)
+    after = weights.read_state(folder / "out/full_sft_48")
+    for name, tensor in made.state_dict().items():
+        torch.testing.assert_close(after[name], tensor, rtol=0, atol=1e-6)
+
+
+def test_a_larger_tokenizer_is_refused_without_proposing_another_shape(folder):
+    foreign("llama", folder / "theirs")
+    described = json.loads((folder / "theirs/config.json").read_text())
+    (folder / "theirs/config.json").write_text(json.dumps(described | {"vocab_size": 1000}))
+    with pytest.raises(UserError, match="the tokenizer has 2048") as refusal:
+        train("model=theirs", "steps=1", "run_dir=a")
+    assert refusal.value.hint == "another tokenizer="
 
 
 def test_model_names_weights_and_its_config_json_a_shape(folder, capsys):

@@ -104,7 +104,9 @@ class Run:
         if self.tokenizer.size > self.model_cfg.vocab_size:
             raise UserError(
                 f"model.vocab_size: {self.model_cfg.vocab_size}, but the tokenizer has {self.tokenizer.size}",
-                f"model.vocab_size={-(-self.tokenizer.size // 64) * 64}, or another tokenizer=",
+                "another tokenizer="
+                if self.cfg.from_
+                else f"model.vocab_size={-(-self.tokenizer.size // 64) * 64}, or another tokenizer=",
             )
         if self.cfg.from_ and self.cfg.model:
             self._check_shape(model_config.resolve(self.cfg.from_))
