@@ -104,7 +104,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def kernels() -> dict[str, Any]:
-    """Return plain operations for a CPU: the rotary kernel of 0.32 misreads latent attention's queries there."""
+    """Return plain operations for a CPU, whose rotary kernel in 0.32 misreads latent attention's queries."""
     from vllm.platforms import current_platform
 
     return {"compilation_config": {"custom_ops": ["none"]}} if current_platform.is_cpu() else {}
