@@ -19,7 +19,6 @@ from hub.server import Host
 from model_shapes import config, model
 
 CFG = config("llama", vocab_size=2048)
-INDEX = "model.safetensors.index.json"
 OTHERS = {
     "README.md": b"#",
     ".gitattributes": b"",
@@ -200,6 +199,17 @@ def test_wrong_bytes_are_refused_and_a_network_is_needed_once(host, hub, monkeyp
     fetched(f"{hub}://me/single")
     with pytest.raises(UserError, match="is not in the cache, and DANLU_OFFLINE is set"):
         fetched(f"{hub}://me/pieces")
+
+
+def test_torch_s_own_files_are_taken_by_their_index_whatever_lies_in_subfolders(host, tmp_path):
+    there = dict(host.sets["me/pickled"])
+    whole = there.pop("pytorch_model.bin")
+    index = {"weight_map": dict.fromkeys(model(CFG).state_dict(), "pytorch_model-1.bin")}
+    there |= {"pytorch_model-1.bin": whole, models.INDEXES[1]: json.dumps(index).encode(), "old.bin": b"x"}
+    host.sets = host.sets | {"me/indexed": there}
+    folder = fetched("me/indexed")
+    assert {"pytorch_model-1.bin", models.INDEXES[1]} < seen(folder) and "old.bin" not in seen(folder)
+    assert weights.read_state(folder).keys() == model(CFG).state_dict().keys()
 
 
 def test_processes_that_want_the_same_model_fetch_it_once(host):

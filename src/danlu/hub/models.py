@@ -93,7 +93,7 @@ def _describing(name: Name, files: list[File]) -> list[File]:
     found = [file for file in files if file.path in DESCRIBING]
     if not any(file.path == SHAPE for file in found):
         raise UserError(f"{name}: there is no {SHAPE} in it", f"a model; there are: {_some(files)}")
-    safe = any(file.path.endswith(".safetensors") for file in files)
+    safe = any(pattern.fullmatch(file.path) for file in files for pattern in WHOLE[:2])
     return [file for file in found if not (safe and file.path == INDEXES[1])]
 
 
