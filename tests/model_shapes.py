@@ -174,6 +174,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "falcon, one key head": BARE | {"parallel": "one norm", "num_key_value_heads": 1},
     "falcon, groups": BARE | {"parallel": "two norms", "tie_word_embeddings": False},
     "falcon, biases": PLAIN | {"activation": "gelu", "parallel": "two norms"},
+    "falcon, groups behind one norm": BARE | {"parallel": "one norm", "tie_word_embeddings": False},
+    "falcon, one after the other": BARE | {"num_key_value_heads": 6},
+    "falcon, rounded slopes": PLAIN
+    | {"activation": "gelu", "num_key_value_heads": 6, "position": "rounded alibi"},
     "bloom": PLAIN
     | {
         "position": "alibi",
@@ -205,10 +209,16 @@ SHAPES: dict[str, dict[str, Any]] = {
         "qk_norm": True,
         "moe": EXPERTS | {"first_dense_layers": 1, "norm_topk_prob": False},
     },
+    "qwen3_moe, windows": {"qk_norm": True, "moe": EXPERTS, "sliding_window": 9},
     "mixtral": {"moe": EXPERTS},
     "qwen2_moe": {
         "qkv_bias": True,
         "moe": EXPERTS | {"num_shared_experts": 1, "shared_gated": True, "shared_intermediate_size": 56},
+    },
+    "qwen2_moe, windows": {
+        "qkv_bias": True,
+        "sliding_window": 9,
+        "moe": EXPERTS | {"num_shared_experts": 1, "shared_gated": True},
     },
     "qwen2_moe from an ungated shared expert": {"moe": EXPERTS | {"num_shared_experts": 2}},
     "glm4_moe": {
@@ -220,6 +230,17 @@ SHAPES: dict[str, dict[str, Any]] = {
             "num_shared_experts": 1,
             "first_dense_layers": 1,
             "routed_scaling_factor": 2.0,
+            "balance": "bias",
+        },
+    },
+    "glm4_moe, groups": {
+        "moe": EXPERTS
+        | {
+            "router": "sigmoid",
+            "num_experts": 6,
+            "n_group": 3,
+            "topk_group": 2,
+            "num_shared_experts": 2,
             "balance": "bias",
         },
     },
