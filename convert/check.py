@@ -22,6 +22,7 @@ from convert.source import open_source
 from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.base.log import say
+from danlu.model.disk import Disk
 from danlu.model.families import OURS, from_hf, laid_out_as
 
 Check = Callable[[Case], Faults]
@@ -41,7 +42,7 @@ BY_CHECK: dict[str, tuple[Check, ...]] = {
 @click.option(
     "--check", type=click.Choice(list(BY_CHECK)), default="logits", show_default=True, help="How far."
 )
-@click.option("--tokenizer", type=click.Path(path_type=Path), help="Its words, where it comes without.")
+@options.tokenizer
 @click.option("--brought-in", is_flag=True, hidden=True)
 @click.option("--report", type=click.Path(path_type=Path), help="Also write what was found as JSON.")
 def command(
@@ -90,7 +91,8 @@ def open_case(
     family = laid_out_as(source.cfg) if brought_in else architecture(source.cfg, named)
     stored = described.get("dtype") or described.get("torch_dtype") or "float32"
     number = None if brought_in else getattr(torch, str(stored), None)
-    recipe = Recipe(source, family, number, Adapter(adapter) if adapter else None)
+    stacked = tuple(name for name in Disk(folder) if name.endswith(STACKS))
+    recipe = Recipe(source, family, number, Adapter(adapter) if adapter else None, stacked)
     return Case(folder, recipe, described, brought_in)
 
 

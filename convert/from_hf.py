@@ -14,13 +14,7 @@ from convert.export import Order, export
 @click.argument("source")
 @options.out
 @options.shard_size
-@click.option(
-    "--check",
-    type=click.Choice(["logits", "tensors", "none"]),
-    default="logits",
-    show_default=True,
-    help="How far.",
-)
+@options.brought_check
 def command(source: str, out: Path, shard_size: int, check: str) -> None:
     """Bring in SOURCE, a folder of Hugging Face's layout or a name on a hub, as finished weights of ours.
 

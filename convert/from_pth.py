@@ -16,26 +16,14 @@ from danlu.base.log import say
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @options.out
-@click.option(
-    "--tokenizer", type=click.Path(path_type=Path), help="Folder with its tokenizer.json; MiniMind's model/."
-)
+@options.tokenizer
 @click.option("--num-attention-heads", type=int, help="Where no head norm tells; usually 8.")
-@click.option(
-    "--num-experts-per-tok", type=int, help="Experts a token goes to; usually 2, from generation 3 on 1."
-)
+@click.option("--num-experts-per-tok", type=int, help="Experts a token goes to; usually 2, later 1.")
 @click.option("--rope-theta", type=float, help="Base of the rotary wavelengths; usually 1e6.")
-@click.option("--norm-eps", type=float, help="Of the norms; usually 1e-5, from generation 3 on 1e-6.")
+@click.option("--norm-eps", type=float, help="Of the norms; usually 1e-5, later 1e-6.")
 @click.option("--max-position-embeddings", type=int, help="Longest text; usually 32768.")
-@click.option(
-    "--rope-scaling", is_flag=True, default=None, help="As with MiniMind's --inference_rope_scaling."
-)
-@click.option(
-    "--check",
-    type=click.Choice(["logits", "tensors", "none"]),
-    default="logits",
-    show_default=True,
-    help="How far.",
-)
+@click.option("--rope-scaling", is_flag=True, default=None, help="As with --inference_rope_scaling there.")
+@options.brought_check
 def command(file: Path, out: Path, tokenizer: Path | None, check: str, **known: float | None) -> None:
     """Bring in FILE, a .pth of MiniMind's: dense or a mixture of experts, of any generation, or its LoRA.
 

@@ -34,6 +34,9 @@ brought_check = click.option(
 adapter = click.option(
     "--adapter", type=click.Path(path_type=Path), help="A folder with a LoRA adapter of PEFT's, to be merged."
 )
+tokenizer = click.option(
+    "--tokenizer", type=click.Path(path_type=Path), help="A folder with the tokenizer.json of what has none."
+)
 arch = click.option(
     "--arch", default="auto", show_default=True, help="An architecture; auto: the best exact one."
 )

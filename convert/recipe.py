@@ -35,11 +35,13 @@ class Recipe:
     dtype: torch.dtype | None
     """Of all weights but those that must stay exact; None: each as it is stored."""
     adapter: Adapter | None = None
+    stacked: tuple[str, ...] = ()
+    """Stacks of experts that lie on disk whole."""
 
     @functools.cached_property
     def targets(self) -> dict[str, Target]:
         """Every tensor on disk by name."""
-        found = layout.plan(self.family, self.source.cfg)
+        found = layout.plan(self.family, self.source.cfg, self.stacked)
         if self.adapter:
             self.adapter.check_fits(found, self.family.architecture)
         return found

@@ -54,6 +54,9 @@ def run(group: click.Group, name: str, arguments: list[str] | None = None) -> No
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help; click has it from 8.2 on
+            print(error.format_message(), file=sys.stderr)
+            sys.exit(2)
         usage = f"'{error.ctx.command_path if error.ctx else name} --help'"
         print(UserError(error.format_message(), usage), file=sys.stderr)
         sys.exit(2)
