@@ -24,6 +24,7 @@ from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.model.disk import Disk
 from danlu.model.families import OURS, from_hf, laid_out_as
+from danlu.model.laid import STACKS
 
 Check = Callable[[Case], Faults]
 # Cheapest first, and each only once those before it found nothing wrong with what it rests on.
@@ -91,9 +92,16 @@ def open_case(
     family = laid_out_as(source.cfg) if brought_in else architecture(source.cfg, named)
     stored = described.get("dtype") or described.get("torch_dtype") or "float32"
     number = None if brought_in else getattr(torch, str(stored), None)
-    stacked = tuple(name for name in Disk(folder) if name.endswith(STACKS))
-    recipe = Recipe(source, family, number, Adapter(adapter) if adapter else None, stacked)
+    recipe = Recipe(source, family, number, Adapter(adapter) if adapter else None, stacks_of(folder))
     return Case(folder, recipe, described, brought_in)
+
+
+def stacks_of(folder: Path) -> tuple[str, ...]:
+    """Return the stacks of experts that lie in a folder whole, as `experts merge` writes them."""
+    try:
+        return tuple(name for name in Disk(folder) if name.endswith(STACKS))
+    except UserError:  # told by the checks as what it is
+        return ()
 
 
 def hints_of(described: dict[str, Any]) -> Hints | None:
