@@ -277,6 +277,7 @@ GRID: dict[str, dict[str, Shape]] = {
         | TIED
         | partly(1.0)
         | {"use_parallel_residual": False},
+        "three heads, no biases in attention": BASE | SINGLE | partly(1.0) | {"attention_bias": False},
         "seven heads, a quarter, linear": BASE
         | SEVEN
         | rope("linear", factor=3.0, partial_rotary_factor=0.25)

@@ -114,6 +114,31 @@ def test_unknown_and_broken_configs_are_refused(tmp_path):
         resolve(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "name, setting",
+    [
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
+        ("gpt2", {"scale_attn_weights": False}),
+        ("bloom", {"apply_residual_connection_post_layernorm": True}),
+        ("phi", {"qk_layernorm": True}),
+        ("gemma", {"use_bidirectional_attention": True}),
+        ("olmoe", {"clip_qkv": 8.0}),
+        ("falcon, groups", {"parallel_attn": False}),
+        ("qwen3_moe", {"mlp_only_layers": [1]}),
+        ("qwen3_moe", {"decoder_sparse_step": 2}),
+        ("deepseek_v2", {"norm_topk_prob": True}),
+        ("deepseek_v3", {"rope_interleave": False}),
+        ("deepseek_v3", {"moe_layer_freq": 2}),
+    ],
+    ids=str,
+)
+def test_a_setting_that_would_change_the_model_and_is_not_known_is_refused(name, setting):
+    described = {key: value for key, value in to_hf(config(name)).items() if key != "danlu"}
+    from_hf(described)
+    with pytest.raises(UserError, match=f"config.json: .*{next(iter(setting))}.* known here"):
+        from_hf(described | setting)
+
+
 def test_families_are_named_after_themselves():
     for model_type in FAMILIES:
         assert get(model_type).model_type == model_type

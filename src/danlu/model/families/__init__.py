@@ -19,7 +19,7 @@ from danlu.base.config import check
 from danlu.base.errors import UserError
 from danlu.base.log import say_once
 from danlu.model.families import own
-from danlu.model.families.family import Family
+from danlu.model.families.family import Family, Unknown
 from danlu.model.families.rules import Reason
 from danlu.model.shape import ModelConfig
 
@@ -129,6 +129,9 @@ def from_hf(described: dict[str, Any], source: str = "config.json") -> ModelConf
         raise UserError(
             f"{source}: {error.args[0]}: is missing", "a complete config.json is wanted"
         ) from None
+    except Unknown as error:
+        hint = "another model: these weights were trained with it, so config.json alone must not change"
+        raise UserError(f"{source}: {error}", hint) from None
     cfg = check(ModelConfig, keys, source)
     return cfg if family.leaves else _may_stay(cfg, source)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.families.family import Family
+from danlu.model.families.family import Family, only
 from danlu.model.families.packed import by_heads
 from danlu.model.families.rules import GPT, asks
 from danlu.model.shape import ModelConfig
@@ -27,8 +27,7 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
-    if described.get("apply_residual_connection_post_layernorm"):
-        raise KeyError("apply_residual_connection_post_layernorm (not known here, so false)")
+    only(described, apply_residual_connection_post_layernorm=False)
     width = described.get("hidden_size") or described["n_embed"]
     return {
         "vocab_size": described["vocab_size"],

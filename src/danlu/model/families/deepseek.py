@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from danlu.model.families import qwen2_moe
-from danlu.model.families.family import Family, shape_from_hf
+from danlu.model.families.family import Family, only, shape_from_hf
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
-    if described.get("moe_layer_freq", 1) != 1 or described.get("scoring_func", "softmax") != "softmax":
-        raise KeyError("moe_layer_freq and scoring_func (only 1 and softmax are known)")
+    only(described, moe_layer_freq=1, scoring_func="softmax")
     moe = {
         "num_experts": described["n_routed_experts"],
         "num_experts_per_tok": described["num_experts_per_tok"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from danlu.model.families import deepseek_v3
-from danlu.model.families.family import Family
+from danlu.model.families.family import Family, only
 from danlu.model.families.rules import asks
 from danlu.model.shape import ModelConfig
 
@@ -17,6 +17,7 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
+    only(described, norm_topk_prob=False, scoring_func="softmax")
     keys = deepseek_v3.from_hf(described)
     if described.get("topk_method", "greedy") == "greedy":
         keys["moe"] |= {"n_group": 1, "topk_group": 1}

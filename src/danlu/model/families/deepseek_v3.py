@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from danlu.model.families.family import Family, Fused, Part, shape_from_hf, shape_to_hf
+from danlu.model.families.family import Family, Fused, Part, only, shape_from_hf, shape_to_hf
 from danlu.model.families.rules import LLAMA, asks
 from danlu.model.shape import ModelConfig
 
@@ -57,10 +57,7 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
-    if described.get("rope_interleave", True) is False:
-        raise KeyError("rope_interleave (only neighbours turned together are known, so true)")
-    if described.get("attention_bias") or described.get("moe_layer_freq", 1) != 1:
-        raise KeyError("attention_bias and moe_layer_freq (only false and 1 are known)")
+    only(described, rope_interleave=True, attention_bias=False, moe_layer_freq=1)
     names = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
     latent = {name: described[name] for name in names} | {"q_lora_rank": described.get("q_lora_rank")}
     width = described["qk_nope_head_dim"] + described["qk_rope_head_dim"]

@@ -13,6 +13,7 @@ from typing import Any
 from danlu.model.families.family import (
     Family,
     Part,
+    only,
     shape_from_hf,
     shape_to_hf,
 )
@@ -48,9 +49,9 @@ def _kind(cfg: ModelConfig) -> dict[str, Any]:
 
 def _parallel(described: dict[str, Any], new: bool) -> str:
     norms = described.get("num_ln_in_parallel_attn")
+    if new:
+        only(described, parallel_attn=True)
     if not described.get("parallel_attn", True):
-        if new:
-            raise KeyError("parallel_attn (the new_decoder_architecture has no other, so true)")
         return "no"
     return "two norms" if new and norms in (None, 2) else "one norm"
 

@@ -15,6 +15,21 @@ ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh",
 FROM_HF = {name: ours for ours, name in ACTIVATIONS.items()} | {"swish": "silu", "gelu_new": "gelu_tanh"}
 
 
+class Unknown(ValueError):
+    """A setting of a config.json that changes what the model computes and is not known here."""
+
+
+def only(described: dict[str, Any], **known: Any) -> None:
+    """Refuse a config.json that sets one of these keys, and to something else."""
+    for key, value in known.items():
+        found = described.get(key)
+        if found is not None and found != value:
+            words = (
+                str(word).lower() if word in (True, False, None) else str(word) for word in (found, value)
+            )
+            raise Unknown("{}: {} is not known here, only {}".format(key, *words))
+
+
 class Fused(NamedTuple):
     """Where a part lies in a tensor on disk that holds others too, or holds it in another order.
 
@@ -191,7 +206,7 @@ def moe_from_hf(described: dict[str, Any]) -> dict[str, Any]:
     layers = described.get("mlp_only_layers") or []
     first = len(layers)
     if layers != list(range(first)) or described.get("decoder_sparse_step", 1) != 1:
-        raise KeyError("mlp_only_layers (only leading dense layers are known, so a plain list of those)")
+        raise Unknown("mlp_only_layers and decoder_sparse_step: only dense layers that lead are known here")
     return {
         "num_experts": described.get("num_experts", described.get("num_local_experts")),
         "num_experts_per_tok": described["num_experts_per_tok"],

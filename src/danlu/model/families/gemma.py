@@ -7,6 +7,7 @@ from typing import Any
 from danlu.model.families.family import (
     FROM_HF,
     Family,
+    only,
     shape_from_hf,
     shape_to_hf,
 )
@@ -32,6 +33,7 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
+    only(described, use_bidirectional_attention=False)
     # Its first files say "gelu" and mean the approximation, as everybody computes it.
     activation = described.get("hidden_activation") or "gelu_pytorch_tanh"
     bias = described.get("attention_bias", False)

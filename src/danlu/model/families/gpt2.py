@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from danlu.model.families.family import ACTIVATIONS, FROM_HF, Family, Fused, Part
+from danlu.model.families.family import ACTIVATIONS, FROM_HF, Family, Fused, Part, only
 from danlu.model.families.rules import GPT, asks
 from danlu.model.shape import ModelConfig
 
@@ -28,8 +28,7 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
-    if described.get("scale_attn_by_inverse_layer_idx"):
-        raise KeyError("scale_attn_by_inverse_layer_idx (not known here, so false)")
+    only(described, scale_attn_by_inverse_layer_idx=False, scale_attn_weights=True)
     activation = described.get("activation_function", "gelu_new")
     return {
         "vocab_size": described["vocab_size"],

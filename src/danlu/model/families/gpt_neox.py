@@ -17,7 +17,7 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
         "partial_rotary_factor": cfg.partial_rotary_factor,
         "rotary_emb_base": cfg.rope_theta,
         "use_parallel_residual": cfg.parallel == "two norms",
-        "attention_bias": True,
+        "attention_bias": cfg.qkv_bias,
         "hidden_dropout": 0.0,
     }
 
@@ -46,7 +46,8 @@ FAMILY = Family(
     False,
     asks(
         "has a norm for each of attention and the MLP",
-        "has biases everywhere but on scores",
+        "has all of attention's biases or none",
+        "has MLP biases",
         "has a key head for each query head",
         *GPT,
         knows=("has the MLP after attention",),

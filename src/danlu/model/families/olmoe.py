@@ -7,6 +7,7 @@ from typing import Any
 from danlu.model.families.family import (
     Family,
     moe_to_hf,
+    only,
     shape_from_hf,
     shape_to_hf,
 )
@@ -25,8 +26,7 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
-    if described.get("clip_qkv") is not None:
-        raise KeyError("clip_qkv (not known here, so null)")
+    only(described, clip_qkv=None)
     bias = described.get("attention_bias", False)
     moe = {
         "num_experts": described["num_experts"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from danlu.model.families.family import Family, shape_from_hf, shape_to_hf
+from danlu.model.families.family import Family, only, shape_from_hf, shape_to_hf
 from danlu.model.families.rules import GPT, asks
 from danlu.model.shape import ModelConfig
 
@@ -15,8 +15,7 @@ def to_hf(cfg: ModelConfig) -> dict[str, Any]:
 
 
 def from_hf(described: dict[str, Any]) -> dict[str, Any]:
-    if described.get("qk_layernorm"):
-        raise KeyError("qk_layernorm (head norms are not known here, so false)")
+    only(described, qk_layernorm=False)
     described = {"partial_rotary_factor": 0.5} | described | {"rms_norm_eps": described["layer_norm_eps"]}
     flags = dict.fromkeys(("qkv_bias", "output_bias", "mlp_bias", "head_bias"), True)
     return shape_from_hf(described) | flags | {"norm": "layer", "gated": False, "parallel": "one norm"}

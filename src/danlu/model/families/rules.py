@@ -134,6 +134,7 @@ BIASES = {
     "has all of attention's biases or none": Rule(
         lambda c: c.qkv_bias == c.output_bias, "model.qkv_bias=false model.output_bias=false"
     ),
+    "has MLP biases": Rule(lambda c: c.mlp_bias, "model.mlp_bias=true"),
     "has no MLP biases": Rule(lambda c: not c.mlp_bias, "model.mlp_bias=false"),
 }
 
