@@ -193,7 +193,7 @@ stage() {
 }
 
 # weights [NAME]: the folder of finished weights a name means, sized by --hidden-size and --use-moe;
-# without a name the newest.
+# without a name the newest that was trained: an export has a serve.json.
 weights() {
   local folder name=${1:-} newest=''
   if [[ -n $name ]]; then
@@ -202,7 +202,7 @@ weights() {
     done
   else
     for folder in out/*/; do
-      if [[ -f $folder/config.json && (-z $newest || $folder -nt $newest) ]]; then newest=${folder%/}; fi
+      if [[ -f $folder/config.json && ! -f $folder/serve.json && (-z $newest || $folder -nt $newest) ]]; then newest=${folder%/}; fi
     done
   fi
   if [[ -z $newest && -n $name && ${DRY_RUN:-0} == 1 ]]; then
