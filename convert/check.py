@@ -18,12 +18,12 @@ from convert.checks.case import Case, Fault, Faults
 from convert.minimind import Hints, hints_for
 from convert.reading import read_json
 from convert.recipe import Recipe, architecture
-from convert.source import open_source
+from convert.source import Source, open_source
 from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.model.disk import Disk
-from danlu.model.families import OURS, from_hf, laid_out_as
+from danlu.model.families import OURS, Family, from_hf, laid_out_as
 from danlu.model.laid import STACKS
 
 Check = Callable[[Case], Faults]
@@ -87,13 +87,30 @@ def open_case(
     if not described:
         raise UserError(f"{folder}: holds no config.json", "a folder that was exported")
     brought_in = brought_in or bool(manifest.read(folder).get("brought_in"))
-    source = open_source(against, hints_of(described)).with_words(tokenizer)
-    named = str(described.get("model_type"))
-    family = laid_out_as(source.cfg) if brought_in else architecture(source.cfg, named)
-    stored = described.get("dtype") or described.get("torch_dtype") or "float32"
-    number = None if brought_in else getattr(torch, str(stored), None)
+    source = open_source(against, hints_of(described, against)).with_words(tokenizer)
+    family = laid_out_as(source.cfg) if brought_in else family_of(folder, source, described)
+    number = None if brought_in else number_of(folder, described)
     recipe = Recipe(source, family, number, Adapter(adapter) if adapter else None, stacks_of(folder))
     return Case(folder, recipe, described, brought_in)
+
+
+def family_of(folder: Path, source: Source, described: dict[str, Any]) -> Family:
+    """Return the architecture it was written as; where what it says cannot be, the one that it must be."""
+    named = manifest.read(folder).get("architecture") or described.get("model_type")
+    try:
+        return architecture(source.cfg, str(named))
+    except UserError:  # told by the check of config.json as what it is
+        return architecture(source.cfg, "auto")
+
+
+def number_of(folder: Path, described: dict[str, Any]) -> torch.dtype | None:
+    """Return the number format of most of its weights; where they cannot be read, what it says."""
+    said = getattr(torch, str(described.get("dtype") or described.get("torch_dtype")), None)
+    try:
+        found = {dtype: count for dtype, count in Disk(folder).dtypes().items() if dtype.is_floating_point}
+    except UserError:  # told by the checks as what it is
+        found = {}
+    return max(found, key=lambda dtype: found[dtype], default=said)
 
 
 def stacks_of(folder: Path) -> tuple[str, ...]:
@@ -104,9 +121,10 @@ def stacks_of(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def hints_of(described: dict[str, Any]) -> Hints | None:
+def hints_of(described: dict[str, Any], against: str) -> Hints | None:
     """Return what a .pth file cannot say of its model and a folder made of one does."""
-    return hints_for(from_hf(described)) if isinstance(described.get(OURS), dict) else None
+    known = Path(against).suffix == ".pth" and isinstance(described.get(OURS), dict)
+    return hints_for(from_hf(described)) if known else None
 
 
 def found_by(case: Case, checks: tuple[Check, ...]) -> Faults:

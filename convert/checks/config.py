@@ -6,9 +6,11 @@ be, and with what it says twice said the same way both times.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from convert import serving
+from convert.checks import elsewhere
 from convert.checks.case import Case, Fault, Faults
 from convert.export import generation
 from convert.reading import read_json
@@ -28,12 +30,13 @@ TWICE = (
     ("rope_theta", "rope_parameters.rope_theta"),
     ("num_experts", "num_local_experts"),
     ("num_experts", "n_routed_experts"),
+    ("num_local_experts", "n_routed_experts"),
     ("dtype", "torch_dtype"),
     ("partial_rotary_factor", "rope_parameters.partial_rotary_factor"),
-    ("rope_scaling.factor", "rope_parameters.factor"),
-    ("rope_scaling.rope_type", "rope_parameters.rope_type"),
 )
 """What one version reads here and another there."""
+OLDER = ("rope_theta", "rope_scaling")
+"""Where transformers 4 looks for how positions turn."""
 
 
 def check(case: Case) -> Faults:
@@ -45,6 +48,8 @@ def check(case: Case) -> Faults:
             beside[serving.FILE] = serving.profile(case.recipe)
         for name, wanted in beside.items():
             yield from _compare(name, read_json(case.folder / name), wanted)
+    else:
+        yield from elsewhere.check(case)
     yield from _twice(case)
     yield from _meaning(case)
 
@@ -66,22 +71,36 @@ def _listed(value: Any) -> Any:
 
 def _twice(case: Case) -> Faults:
     found = flat(case.described)
-    for one, other in TWICE:
+    scaling = [key for key in found if key.startswith("rope_scaling.")]
+    pairs = [(key, key.replace("rope_scaling.", "rope_parameters.")) for key in scaling]
+    for one, other in (*TWICE, *pairs):
         if one in found and other in found and found[one] != found[other]:
             yield Fault(f"config.json: {one}", f"is {found[one]!r}, and {other} is {found[other]!r}")
 
 
 def _meaning(case: Case) -> Faults:
-    try:
-        found = _read(case.described)
-    except UserError as error:
-        yield Fault("config.json", error.problem)
-        return
+    """Compare what each reader makes of it: this program, and both versions of transformers."""
     wanted = _read(case.recipe.config())
-    for key in sorted(wanted.keys() | found.keys()):
-        if key not in OF_TRAINING and found.get(key) != wanted.get(key):
-            problem = f"reads as {found.get(key)!r}, the model has {wanted.get(key)!r}"
-            yield Fault(f"config.json: {key}", problem)
+    told: set[str] = set()
+    for described in _versions(case.described):
+        try:
+            found = _read(described)
+        except UserError as error:
+            yield Fault("config.json", error.problem)
+            return
+        for key in sorted(wanted.keys() | found.keys()):
+            if key not in OF_TRAINING and key not in told and found.get(key) != wanted.get(key):
+                told.add(key)
+                problem = f"reads as {found.get(key)!r}, the model has {wanted.get(key)!r}"
+                yield Fault(f"config.json: {key}", problem)
+
+
+def _versions(described: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what there is, and where it says how positions turn twice, each way alone."""
+    yield described
+    if described.get("rope_parameters") and described.keys() & set(OLDER):
+        yield {key: value for key, value in described.items() if key != "rope_parameters"}
+        yield {key: value for key, value in described.items() if key not in OLDER}
 
 
 def _read(described: dict[str, Any]) -> dict[str, Any]:
