@@ -14,13 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from danlu.generate.cache import Cache
-from danlu.model import rope, weights
+from danlu.generate.engine import complete
+from danlu.generate.sample import Sampling
+from danlu.model import weights
 from danlu.model.build import build_empty
 from danlu.model.config import read_hf
 from danlu.model.decoder import Decoder
 from danlu.model.families import Family
 from danlu.model.families.family import Part
+from danlu.tokenizer.tokenizer import Tokenizer
 from model_shapes import gradients, loss
 
 LIMITS = {0.02: (1e-5, 1e-5), 0.2: (2e-5, 1e-4)}
@@ -29,8 +31,9 @@ NOTHING = 1e-6
 """Of the largest gradient of all: what is below on both sides is rounding alone, as is a router's gradient
 where its one expert always has the share one."""
 TEXT, ANSWER = 61, 12
-PROMPTS = (13, 40)
-"""Below and beyond the length that stretched positions were trained on; beyond every window."""
+PROMPTS = (13, 27, 40)
+"""Whose answers end below, cross and begin beyond the 32 tokens that stretched positions were trained on."""
+TOKENIZER = Tokenizer.load("starter")
 
 
 def tokens(words: int, rows: int = 2, length: int = TEXT) -> Tensor:
@@ -83,32 +86,14 @@ def gradient_gap(
     return worst
 
 
-@torch.inference_mode()
-def answer(ours: Decoder, prompts: list[list[int]]) -> list[list[int]]:
-    """Return greedy answers read through the cache, all prompts at once."""
-    cache = Cache(len(prompts), max(map(len, prompts)) + ANSWER, block=16)
-    new, out = prompts, [[] for _ in prompts]
-    for _ in range(ANSWER):
-        counts = [len(row) for row in new]
-        filled = torch.tensor([row + [0] * (max(counts) - len(row)) for row in new])
-        cache.begin(0, counts, max(counts))
-        hidden = ours(filled, cache.positions(), layout=cache.layout(), cache=cache).hidden
-        cache.end()
-        last = hidden[torch.arange(len(new)), torch.tensor(counts) - 1]
-        new = [[word] for word in ours.logits(last).argmax(-1).tolist()]
-        out = [said + row for said, row in zip(out, new)]
-    return out
-
-
 def answers_alike(ours: Decoder, theirs: Callable[[list[int]], list[int]], limit: float) -> None:
     """Check that cached answers are theirs, token by token; they may part only between words that tie."""
-    rows = tokens(ours.cfg.vocab_size).tolist()
+    rows = tokens(ours.cfg.vocab_size, len(PROMPTS)).tolist()
     prompts = [row[:length] for row, length in zip(rows, PROMPTS)]
-    scaling = ours.cfg.rope_scaling
-    alone = scaling is not None and scaling.rope_type in rope.LENGTH_DECIDES  # the longest row decides
-    given = [answer(ours, [prompt])[0] for prompt in prompts] if alone else answer(ours, prompts)
-    for prompt, own in zip(prompts, given):
-        wanted = theirs(prompt)
+    greedy = Sampling(temperature=0.0, max_tokens=ANSWER)
+    for prompt, given in zip(prompts, complete(ours, TOKENIZER, prompts, greedy, ends=())):
+        own, wanted = given.tokens, theirs(prompt)
+        assert len(own) == ANSWER
         if own != wanted:
             same = next(at for at, pair in enumerate(zip(own, wanted)) if pair[0] != pair[1])
             first, second = logits(ours, torch.tensor([prompt + own[:same]]))[0, -1].topk(2)[0].tolist()

@@ -16,7 +16,7 @@ from danlu.model import weights
 from danlu.model.decoder import Decoder
 from danlu.model.families import Family, choose, get
 from danlu.model.layout import InMemory
-from model_grid import GRID, STRETCHED, WORDS, Shape, stretched
+from model_grid import GRID, STRETCHED, stretched
 from model_oracle import (
     ANSWER,
     LIMITS,
@@ -31,6 +31,7 @@ from model_oracle import (
     scatter,
     tokens,
 )
+from model_pieces import WORDS, Shape
 
 transformers = pytest.importorskip("transformers")
 

@@ -12,7 +12,6 @@ from danlu.base.errors import UserError
 from danlu.model import weights
 from danlu.model.config import architecture
 from danlu.model.families import choose, get
-from model_grid import WORDS
 from model_oracle import (
     ANSWER,
     LIMITS,
@@ -25,6 +24,7 @@ from model_oracle import (
     read,
     tokens,
 )
+from model_pieces import WORDS
 
 transformers = pytest.importorskip("transformers")
 

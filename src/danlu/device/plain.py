@@ -29,6 +29,8 @@ class Layout:
     """Tokens of the longest sample, or more."""
     mask_BTS: Tensor | None = None
     """True where a query sees a key."""
+    lengths: list[int] | None = None
+    """Tokens of each row's text, as far as it is known: some positions are stretched by them."""
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

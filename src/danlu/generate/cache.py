@@ -44,17 +44,28 @@ class Cache:
         self._counts: list[int] = []
         self._starts: list[int] = []
         self._width = 0
+        self._texts: list[int] = []
         self._positions_BT = torch.empty(0, 0, dtype=torch.int64)
 
     def begin(
-        self, first: int, counts: Sequence[int], width: int, device: torch.device | str = "cpu"
+        self,
+        first: int,
+        counts: Sequence[int],
+        width: int,
+        device: torch.device | str = "cpu",
+        texts: Sequence[int] | None = None,
     ) -> None:
-        """Announce a forward of `counts[i]` new tokens in slot `first + i`, filled up to `width`."""
+        """Announce a forward of `counts[i]` new tokens in slot `first + i`, filled up to `width`.
+
+        `texts` says how long each row's text is where more of it is known than is read by now.
+        """
         self._rows = slice(first, first + len(counts))
         self._counts = list(counts)
         self._starts = self.lengths[self._rows]
         self._width = width
-        longest = max(start + count for start, count in zip(self._starts, counts))
+        ends = [start + count for start, count in zip(self._starts, counts)]
+        self._texts = list(texts or ends)
+        longest = max(ends)
         assert longest <= self.max_len, f"{longest} tokens in a cache of {self.max_len}"
         starts_B = torch.tensor(self._starts, device=device)
         self._positions_BT = starts_B[:, None] + torch.arange(width, device=device)
@@ -70,9 +81,10 @@ class Cache:
     def layout(self) -> Layout:
         """Return what each new token may see: everything in its row up to itself."""
         if not any(self._starts):
-            return Layout(bounds=None, longest=self._width, mask_BTS=None)
+            return Layout(longest=self._width, lengths=self._texts)
         seen = torch.arange(self._seen(), device=self._positions_BT.device)
-        return Layout(bounds=None, longest=len(seen), mask_BTS=seen <= self._positions_BT[:, :, None])
+        mask_BTS = seen <= self._positions_BT[:, :, None]
+        return Layout(longest=len(seen), mask_BTS=mask_BTS, lengths=self._texts)
 
     def append(self, layer: int, k_BTKD: Tensor, v_BTKD: Tensor) -> tuple[Tensor, Tensor]:
         """Keep a layer's new keys and values; return all that its rows have had, new ones included."""

@@ -10,8 +10,7 @@ first, in pieces of `CHUNK` tokens; then every request advances by one token a s
 
 A request ends with "stop" (an end token or a stop string, neither of which is shown) or with
 "length" (`max_tokens`, or the model's context is full). What it gets depends on no other request,
-up to the rounding of a batched matrix product. (One exception: rotary scalings whose frequencies the
-length decides, dynamic and longrope, go by the longest row of the batch.)
+up to the rounding of a batched matrix product.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from danlu.generate.cache import Cache
 from danlu.generate.prompt import check_prompt, context, end_tokens
 from danlu.generate.sample import Sampler, Sampling
 from danlu.generate.stop import StopStrings
+from danlu.model import rope
 from danlu.model.decoder import Decoder
 from danlu.tokenizer.decoding import StreamDecoder
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -84,6 +84,7 @@ class Engine:
         self.sampler = Sampler(slots)
         self.waiting: deque[Request] = deque()
         self.rows: list[Request] = []
+        self.turning_point = rope.turning_point(model.cfg)
 
     @property
     def busy(self) -> bool:
@@ -125,21 +126,31 @@ class Engine:
         last_BC = torch.empty(0)
         for start in range(0, max(len(request.prompt) for request in group), CHUNK):
             pieces = [request.prompt[start : start + CHUNK] for request in group]
-            hidden_BC = self._forward(first, pieces)
+            hidden_BC = self._forward(first, pieces, [len(request.prompt) for request in group])
             more_B1 = torch.tensor([[bool(piece)] for piece in pieces], device=hidden_BC.device)
             last_BC = torch.where(more_B1, hidden_BC, last_BC) if start else hidden_BC
         return self._choose(first, last_BC)
 
     def _advance(self) -> list[Event]:
+        for row, request in enumerate(self.rows):
+            if self.cache.lengths[row] == self.turning_point:
+                self._read_again(row, request)
         return self._choose(0, self._forward(0, [request.output[-1:] for request in self.rows]))
 
-    def _forward(self, first: int, pieces: list[list[int]]) -> Tensor:
+    def _read_again(self, row: int, request: Request) -> None:
+        """Read a text anew whose next token turns all of it otherwise: what was kept of it is worthless."""
+        text = request.prompt + request.output[:-1]
+        self.cache.reset(row)
+        for start in range(0, len(text), CHUNK):
+            self._forward(row, [text[start : start + CHUNK]], [len(text) + 1])
+
+    def _forward(self, first: int, pieces: list[list[int]], texts: list[int] | None = None) -> Tensor:
         """Read each row's next tokens; return what the model makes of the last one of each."""
         counts = [len(piece) for piece in pieces]
         width = max(counts)
         device = self.model.head_weight.device
         tokens_BT = torch.tensor([piece + [0] * (width - len(piece)) for piece in pieces], device=device)
-        self.cache.begin(first, counts, width, device)
+        self.cache.begin(first, counts, width, device, texts)
         output = self.model(tokens_BT, self.cache.positions(), layout=self.cache.layout(), cache=self.cache)
         self.cache.end()
         ends_B = torch.tensor([max(count - 1, 0) for count in counts], device=device)

@@ -11,7 +11,9 @@ from danlu.tokenizer.tokenizer import Tokenizer
 
 def context(model: Decoder) -> int:
     """Return how many tokens the model reads at most, prompt and answer together."""
-    return model.cfg.max_position_embeddings
+    scaling = model.cfg.rope_scaling
+    longer = scaling.factor if scaling and scaling.rope_type == "dynamic" and scaling.factor else 1.0
+    return int(model.cfg.max_position_embeddings * longer)  # here it is the length of training alone
 
 
 def end_tokens(tokenizer: Tokenizer) -> set[int]:

@@ -31,6 +31,9 @@ from danlu.model.moe import MoeMlp, Routing
 from danlu.model.norm import build_norm
 from danlu.model.shape import ModelConfig
 
+KEPT = 64
+"""Lengths of texts whose frequencies are kept, where the length decides them."""
+
 
 class Output(NamedTuple):
     """What a forward pass gives."""
@@ -114,7 +117,7 @@ class Decoder(nn.Module):
             positions_BT = _positions(tokens_BT, samples_BT)
         if self.compiled and layout.bounds is not None:
             torch._dynamo.maybe_mark_dynamic(layout.bounds, 0)
-        turns = self._turns(positions_BT)
+        turns = self._turns(positions_BT, layout.lengths)
         x_BTC = self._embed(tokens_BT, positions_BT)
         routings = []
         # A cache grows with every call; compiling for each of its shapes would cost more than it saves.
@@ -196,25 +199,32 @@ class Decoder(nn.Module):
         S = int(samples_N.max()) + 1 if moe.balance == "sequence" else 1
         return torch.stack([balance.balance_loss(moe, routing, samples_N, S) for routing in routings]).sum(0)
 
-    def _turns(self, positions_BT: Tensor) -> tuple[Any, Any]:
+    def _turns(self, positions_BT: Tensor, lengths: list[int] | None) -> tuple[Any, Any]:
         """Return the rotary tables of these positions, for layers without and with windows, if any turn."""
         if self.cfg.position != "rotary":
             return None, None
-        whole = self._turn(positions_BT, windowed=False)
+        whole = self._turn(positions_BT, lengths, windowed=False)
         apart = self.cfg.window_rope_theta is not None and any(self.cfg.windowed)
-        return whole, self._turn(positions_BT, windowed=True) if apart else whole
+        return whole, self._turn(positions_BT, None, windowed=True) if apart else whole
 
-    def _turn(self, positions_BT: Tensor, windowed: bool) -> tuple[Tensor, Tensor]:
+    def _turn(self, positions_BT: Tensor, lengths: list[int] | None, windowed: bool) -> tuple[Tensor, Tensor]:
         scaling = None if windowed else self.cfg.rope_scaling
-        length = int(positions_BT.max()) + 1 if scaling and scaling.rope_type in rope.LENGTH_DECIDES else 0
-        key = (positions_BT.device, length, windowed)
+        if scaling is None or scaling.rope_type not in rope.LENGTH_DECIDES:
+            return rope.tables(*self._frequency(positions_BT.device, 0, windowed), positions_BT)
+        lengths = lengths or [int(positions_BT.max()) + 1]
+        found = [self._frequency(positions_BT.device, length, windowed) for length in lengths]
+        frequencies_B1P = torch.stack([frequencies_P for frequencies_P, _ in found]).unsqueeze(1)
+        return rope.tables(frequencies_B1P, found[0][1], positions_BT)
+
+    def _frequency(self, device: torch.device, length: int, windowed: bool) -> tuple[Tensor, float]:
+        key = (device, length, windowed)
         if key not in self._frequencies:
-            if length:
-                self._frequencies.clear()  # one entry: a text that grows has another length each time
+            if len(self._frequencies) > KEPT:  # a text that grows has another length each time
+                self._frequencies.clear()
             with torch.inference_mode(False):  # else what generation leaves here could not be trained with
                 frequencies_P, factor = rope.frequencies(self.cfg, length, windowed)
-                self._frequencies[key] = frequencies_P.to(positions_BT.device), factor
-        return rope.tables(*self._frequencies[key], positions_BT)
+                self._frequencies[key] = frequencies_P.to(device), factor
+        return self._frequencies[key]
 
 
 def layout_of(samples_BT: Tensor) -> ops.Layout:

@@ -46,6 +46,13 @@ def frequencies(cfg: ModelConfig, length: int, windowed: bool = False) -> tuple[
     return KINDS[cfg.rope_scaling.rope_type](cfg, cfg.rope_scaling, length)
 
 
+def turning_point(cfg: ModelConfig) -> int | None:
+    """Return the length beyond which a text is turned otherwise from its first token on (LongRoPE)."""
+    scaling = cfg.rope_scaling
+    longrope = scaling is not None and scaling.rope_type == "longrope"
+    return scaling.original_max_position_embeddings if longrope and scaling else None
+
+
 def _powers(cfg: ModelConfig, theta: float | None = None) -> Tensor:
     R = cfg.rotary_dim
     return (theta or cfg.rope_theta) ** (torch.arange(0, R, 2, dtype=torch.float32) / R)
