@@ -34,6 +34,7 @@ from danlu import __version__
 from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.base.log import say
+from danlu.device.cpu import keep_pages
 from danlu.model import weights
 from danlu.model.families import laid_out_as
 from danlu.model.shards import SHARD_SIZE
@@ -69,6 +70,7 @@ class Order:
 
 def export(order: Order) -> dict[str, Any]:
     """Write what was asked for and return its manifest."""
+    keep_pages()
     recipe = order.recipe()
     source = recipe.source
     check_place(order.out, source)

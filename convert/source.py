@@ -27,7 +27,7 @@ from danlu.hub import models
 from danlu.model import config as model_config
 from danlu.model import layout
 from danlu.model.laid import Laid
-from danlu.model.layout import InMemory, Ours, Unit
+from danlu.model.layout import InMemory, Ours, Target, Unit
 from danlu.model.shape import ModelConfig
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -150,8 +150,11 @@ class Steps:
             return self.reader.rows(f"model/{unit.name}")
         return self.reader.rows(f"model/{unit.name}", unit.expert, unit.expert + 1)[0]
 
-    def rows(self, unit: Unit, begin: int, end: int) -> Tensor:
-        return self.reader.rows(f"model/{unit.name}", begin, end)
+    def lies(self, target: Target) -> bool:
+        return target.is_ours and bool(target.shape)
+
+    def run(self, target: Target, begin: int, end: int) -> Tensor:
+        return self.reader.rows(f"model/{target.name}", begin, end)
 
     def dtype(self, unit: Unit) -> torch.dtype:
         return self.saved[unit.name].dtype

@@ -19,7 +19,7 @@ from danlu.model import layout
 from danlu.model.config import read_type
 from danlu.model.disk import Disk
 from danlu.model.families import get
-from danlu.model.families.family import Family, Part
+from danlu.model.families.family import Family
 from danlu.model.layout import Target, Unit
 from danlu.model.shape import ModelConfig
 
@@ -63,11 +63,12 @@ class Laid:
             layout.fill(whole, made.part, self.found(target))
         return whole
 
-    def rows(self, unit: Unit, begin: int, end: int) -> Tensor:
-        """Return some rows of a unit, read alone where it lies on disk as it is."""
-        target = self._of.get(unit, [None])[0]
-        if target is None or target.pieces[0].part != Part(target.name):
-            return self.unit(unit)[begin:end]
+    def lies(self, target: Target) -> bool:
+        """Return whether a tensor of some layout is one that lies here."""
+        return bool(target.shape and target.pieces) and self.targets.get(target.name) == target
+
+    def run(self, target: Target, begin: int, end: int) -> Tensor:
+        """Return some rows of one that does, as the family means them."""
         rows = self.disk.rows(self.names[target.name], begin, end)
         return self.family.read(target.name, rows, self.cfg)
 

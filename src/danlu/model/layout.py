@@ -48,6 +48,11 @@ class Target(NamedTuple):
     shape: tuple[int, ...]
     pieces: tuple[Made, ...]
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is one of our tensors, whole and as it is."""
+        return [piece[:2] for piece in self.pieces] == [(Unit(self.name), Part(self.name))]
+
 
 class Ours(Protocol):
     """Our tensors by name, wherever they come from."""
@@ -56,8 +61,12 @@ class Ours(Protocol):
         """Return one of our tensors or one expert's share."""
         ...
 
-    def rows(self, unit: Unit, begin: int, end: int) -> Tensor:
-        """Return some rows of its first dimension."""
+    def lies(self, target: Target) -> bool:
+        """Return whether a tensor on disk lies there as such, so that runs of its rows can be read."""
+        ...
+
+    def run(self, target: Target, begin: int, end: int) -> Tensor:
+        """Return some rows of one that does."""
         ...
 
     def dtype(self, unit: Unit) -> torch.dtype:
@@ -122,15 +131,13 @@ def build(target: Target, ours: Ours, like: torch.dtype) -> Tensor:
 
 
 def in_pieces(target: Target, ours: Ours, like: torch.dtype, limit: int) -> Iterator[Tensor]:
-    """Yield a tensor on disk in runs of about `limit` bytes where it is one of ours as it is, else whole."""
-    whole = math.prod(target.shape) * 4
-    plain = len(target.pieces) == 1 and target.pieces[0].part == Part(target.name)
-    if not plain or whole <= limit or not target.shape:
+    """Yield a tensor on disk: in runs of rows of about `limit` bytes where it lies so already, else whole."""
+    if not ours.lies(target):
         yield build(target, ours, like)
         return
-    rows = max(1, target.shape[0] * limit // whole)
+    rows = max(1, limit // (4 * math.prod(target.shape[1:])))
     for begin in range(0, target.shape[0], rows):
-        yield ours.rows(target.pieces[0].unit, begin, min(begin + rows, target.shape[0]))
+        yield ours.run(target, begin, min(begin + rows, target.shape[0]))
 
 
 def fill(unit: Tensor, part: Part, found: Tensor) -> None:
@@ -153,8 +160,11 @@ class InMemory:
         tensor = self.state[unit.name].detach()
         return tensor if unit.expert is None else tensor[unit.expert]
 
-    def rows(self, unit: Unit, begin: int, end: int) -> Tensor:
-        return self.unit(unit)[begin:end]
+    def lies(self, target: Target) -> bool:
+        return False  # it is not on disk, and needs no copy
+
+    def run(self, target: Target, begin: int, end: int) -> Tensor:
+        raise AssertionError(f"{target.name}: does not lie anywhere")
 
     def dtype(self, unit: Unit) -> torch.dtype:
         return self.unit(unit).dtype
@@ -165,4 +175,4 @@ class Once:
 
     def __init__(self, ours: Ours) -> None:
         self.unit = functools.lru_cache(maxsize=1)(ours.unit)
-        self.rows, self.dtype = ours.rows, ours.dtype
+        self.lies, self.run, self.dtype = ours.lies, ours.run, ours.dtype

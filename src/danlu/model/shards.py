@@ -1,8 +1,8 @@
 """Write tensors into safetensors files of a certain size, a few pieces in memory at a time.
 
 Names, shapes and number formats are known before the first byte is read, so every file is begun with its
-final name and header, and its tensors follow in order. One thread writes and hashes, another asks the disk
-for what is written, while the next piece is being read.
+final name and header, and its tensors follow in order. Threads write, hash and ask the disk for what is
+written, while the next piece is being read.
 
     model.safetensors                       up to `limit` bytes
     model-00001-of-00003.safetensors ...    else, with model.safetensors.index.json
@@ -173,18 +173,16 @@ class _Behind:
 
     def _write(self, file: BinaryIO) -> None:
         digest = hashlib.sha256()
-        with ThreadPoolExecutor(1) as disk:
+        with ThreadPoolExecutor(1) as hashing, ThreadPoolExecutor(1) as disk:
             asked: Future[None] | None = None
             while (view := self._next()) is not None:
-                size = len(view)
-                while len(view):
-                    count = file.write(view[:PIECE])
-                    digest.update(view[:count])
-                    view = view[count:]
-                    if asked is None or asked.done():
-                        asked = disk.submit(os.fdatasync, file.fileno())
+                hashed = hashing.submit(digest.update, view)
+                _write_all(file, view)
+                hashed.result()
+                if asked is None or asked.done():
+                    asked = disk.submit(os.fdatasync, file.fileno())
                 with self._change:
-                    self._size -= size
+                    self._size -= len(view)
                     self._change.notify_all()
         os.fsync(file.fileno())
         self.sha256 = digest.hexdigest()
@@ -193,3 +191,8 @@ class _Behind:
         with self._change:
             self._change.wait_for(lambda: self._waiting)
             return self._waiting.popleft()
+
+
+def _write_all(file: BinaryIO, view: memoryview) -> None:
+    while len(view):
+        view = view[file.write(view) :]
