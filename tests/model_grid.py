@@ -157,7 +157,10 @@ GRID: dict[str, dict[str, Shape]] = {
     "phi3": {
         "threes, windows": BASE | THREES | {"sliding_window": 9},
         "five on one, partly, tied": BASE | FIVES | TIED | partly(0.75),
-        "seven, longrope, original inside": BASE | SEVEN | longrope(4, original_max_position_embeddings=32),
+        "seven, longrope, original inside and, deciding, outside": BASE
+        | SEVEN
+        | longrope(4, original_max_position_embeddings=16)
+        | {"original_max_position_embeddings": 32},
         "threes, longrope, original outside": BASE
         | THREES
         | longrope(4)
@@ -344,6 +347,8 @@ def stretched(family: str, kind: str) -> Shape:
         "longrope": longrope(pairs, original_max_position_embeddings=32),
     }[kind]
     keys = made["rope_parameters"] | ({} if part == 1.0 else {"partial_rotary_factor": part})
+    if family == "phi3":  # whose default lies outside and decides
+        made = made | {"original_max_position_embeddings": 32}
     if family == "gemma3_text":
         keys = shape["rope_parameters"] | {"full_attention": keys}
     return shape | made | {"rope_parameters": keys}
