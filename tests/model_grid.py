@@ -152,7 +152,7 @@ GRID: dict[str, dict[str, Shape]] = {
     "phi": {
         "threes, half": BASE | THREES | partly(0.5),
         "five on one, a quarter": BASE | FIVES | {"hidden_size": 80} | partly(0.25),
-        "three, whole, linear": BASE | SINGLE | LINEAR,
+        "three, whole, linear, tied": BASE | SINGLE | TIED | LINEAR,
     },
     "phi3": {
         "threes, windows": BASE | THREES | {"sliding_window": 9},

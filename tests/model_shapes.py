@@ -144,6 +144,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     "phi": PLAIN
     | {"parallel": "one norm", "head_bias": True, "tie_word_embeddings": False, "partial_rotary_factor": 0.5},
+    "phi, tied": PLAIN | {"parallel": "one norm", "head_bias": True},
     "gpt2": PLAIN | {"position": "learned", "num_key_value_heads": 6},
     "gpt2, relu, untied": PLAIN
     | {

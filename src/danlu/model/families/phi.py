@@ -29,7 +29,6 @@ FAMILY = Family(
         "has gelu_tanh, not {cfg.activation}",
         "has the MLP beside attention, behind one norm",
         "has biases everywhere",
-        "has a head of its own",
         *GPT,
         knows=("has the MLP after attention", "has no bias on scores"),
     ),

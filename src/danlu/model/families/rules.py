@@ -167,7 +167,6 @@ LAYERS = {
         lambda c: c.parallel != "no" or c.num_key_value_heads in (1, c.num_attention_heads),
         "model.parallel='two norms'",
     ),
-    "has a head of its own": Rule(lambda c: not c.tie_word_embeddings, "model.tie_word_embeddings=false"),
 }
 
 EXPERTS = {
