@@ -27,7 +27,8 @@ from danlu.model.families import OURS, Family, from_hf, laid_out_as
 from danlu.model.laid import STACKS
 
 Check = Callable[[Case], Faults]
-# Cheapest first, and each only once those before it found nothing wrong with what it rests on.
+ANSWERS: tuple[Check, ...] = (logits.check, engine.check)
+# Cheapest first.
 LOOK: tuple[Check, ...] = (files.check, tensors.check, config.check)
 BY_CHECK: dict[str, tuple[Check, ...]] = {
     "tensors": LOOK,
@@ -128,16 +129,17 @@ def hints_of(described: dict[str, Any], against: str) -> Hints | None:
 
 
 def found_by(case: Case, checks: tuple[Check, ...]) -> Faults:
-    """Yield every fault; what follows a kind of check that found some would only repeat them."""
+    """Yield every fault; answers are not asked for where they could only show again what was found."""
+    found = 0
     for one in checks:
+        if found and one in ANSWERS:
+            return
         try:
             faults = list(one(case))
         except UserError as error:
             faults = [Fault(str(case.folder), error.problem)]
         yield from faults
-        if faults and one not in LOOK:
-            return
-    return
+        found += len(faults)
 
 
 def summary(measured: dict[str, Any]) -> str:

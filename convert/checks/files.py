@@ -17,6 +17,8 @@ def check(case: Case) -> Faults:
     for path in sorted(case.folder.glob("*.safetensors")):
         if path.name not in used:
             yield Fault(path.name, "is in no index, so other readers may take it or not")
+    if (case.folder / "adapter_config.json").exists():
+        yield Fault("adapter_config.json", "would be laid over the weights by transformers, not by vLLM")
     yield from _index(case)
 
 

@@ -100,7 +100,9 @@ def _against_peer(case: Case, folder: Path, asked: list[list[int]]) -> Faults:
     for kind, names in told.items():
         for name in names:
             yield Fault(name, f"transformers calls it {kind}")
-    theirs = traces.ask_peer(model, asked, [one.greedy for one in mine])
+    moe = case.recipe.source.cfg.moe
+    best = moe.num_experts_per_tok if moe else 0
+    theirs = traces.ask_peer(model, asked, [one.greedy for one in mine], best)
     del model
     yield from _logits(case, mine, theirs)
     yield from _greedy(case, mine, theirs)

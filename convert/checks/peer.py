@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from convert.reading import read_json
 from danlu.base.errors import UserError
 
 
@@ -26,9 +29,31 @@ def transformers() -> Any:
 
 def load_peer(folder: Path, dtype: torch.dtype) -> tuple[Any, dict[str, list[str]]]:
     """Return transformers' own model of a folder, and which tensors it missed, or found too many."""
-    keys: dict[str, Any] = {"attn_implementation": "eager", "trust_remote_code": False}
+    # The plain one caps scores in every version; Falcon's adds its slopes twice there.
+    plain = read_json(folder / "config.json").get("model_type") != "falcon"
+    keys: dict[str, Any] = {"attn_implementation": "eager" if plain else "sdpa", "trust_remote_code": False}
     keys |= {"local_files_only": True, "output_loading_info": True, "dtype": dtype}
-    model, told = transformers().AutoModelForCausalLM.from_pretrained(folder, **keys)
+    with refusals(folder):
+        model, told = transformers().AutoModelForCausalLM.from_pretrained(folder, **keys)
     kinds = ("missing", "unexpected", "mismatched")
     names = {kind: sorted(map(str, told.get(f"{kind}_keys") or [])) for kind in kinds}
     return model.eval().requires_grad_(False), names
+
+
+def load_words(folder: Path) -> Any:
+    """Return transformers' own tokenizer of a folder."""
+    with refusals(folder):
+        return transformers().AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+@contextlib.contextmanager
+def refusals(folder: Path) -> Iterator[None]:
+    """Say what transformers raises, be it what it may, as what is wrong with a folder."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        problem = f"{folder}: transformers cannot load it: {type(error).__name__}: {lines[0]}"
+        raise UserError(problem, "write it anew") from None

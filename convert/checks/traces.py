@@ -56,13 +56,12 @@ def _logits(model: Decoder, tokens: list[int]) -> Tensor:
     return model.logits(model(torch.tensor([tokens])).hidden[0]).float()
 
 
-def ask_peer(model: Any, asked: list[list[int]], greedy: list[list[int]]) -> list[Trace]:
-    """Return what transformers' model does with the same prompts."""
+def ask_peer(model: Any, asked: list[list[int]], greedy: list[list[int]], best: int) -> list[Trace]:
+    """Return what transformers' model does with the same prompts; each token goes to `best` experts."""
     traces = []
     for prompt, tokens in zip(asked, greedy):
         chosen: list[Tensor] = []
-        experts = [module for name, module in model.named_modules() if name.endswith(".experts")]
-        hooks = [module.register_forward_pre_hook(_choices(chosen, len(prompt))) for module in experts]
+        hooks = _watch_choices(model, chosen, len(prompt), best)
         traces.append(Trace(model(torch.tensor([prompt]), use_cache=False).logits[0].float(), chosen=chosen))
         for hook in hooks:
             hook.remove()
@@ -70,13 +69,26 @@ def ask_peer(model: Any, asked: list[list[int]], greedy: list[list[int]]) -> lis
     return traces
 
 
-def _choices(chosen: list[Tensor], T: int) -> Any:
-    """Return a hook that keeps which experts are called: the second argument, in all of transformers 5."""
+def _watch_choices(model: Any, chosen: list[Tensor], T: int, best: int) -> list[Any]:
+    """Keep which experts are chosen: transformers 5 tells them to its stack, 4 has but a router's answer."""
 
-    def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def told(module: nn.Module, given: tuple[Tensor, ...]) -> None:
         chosen.append(given[1].detach().view(T, -1))
 
-    return hook
+    def answered(module: nn.Module, given: Any, answer: Any) -> None:
+        whole = [one for one in answer if not one.is_floating_point()] if isinstance(answer, tuple) else []
+        chosen.append((whole[0] if whole else answer.topk(best, dim=-1)[1]).detach().view(T, -1))
+
+    named = dict(model.named_modules())
+    stacks = [one for name, one in named.items() if name.endswith(".experts") and not _is_list(one)]
+    if stacks:
+        return [stack.register_forward_pre_hook(told) for stack in stacks]
+    routers = [named[name.removesuffix("experts") + "gate"] for name in named if name.endswith(".experts")]
+    return [router.register_forward_hook(answered) for router in routers]
+
+
+def _is_list(module: nn.Module) -> bool:
+    return isinstance(module, nn.ModuleList)
 
 
 def _peer_greedy(model: Any, prompt: list[int], count: int) -> list[int]:
