@@ -80,15 +80,14 @@ def _watch_choices(model: Any, chosen: list[Tensor], T: int, best: int) -> list[
         chosen.append((whole[0] if whole else answer.topk(best, dim=-1)[1]).detach().view(T, -1))
 
     named = dict(model.named_modules())
-    stacks = [one for name, one in named.items() if name.endswith(".experts") and not _is_list(one)]
-    if stacks:
-        return [stack.register_forward_pre_hook(told) for stack in stacks]
-    routers = [named[name.removesuffix("experts") + "gate"] for name in named if name.endswith(".experts")]
-    return [router.register_forward_hook(answered) for router in routers]
-
-
-def _is_list(module: nn.Module) -> bool:
-    return isinstance(module, nn.ModuleList)
+    hooks = []
+    for name in [name for name in named if name.endswith(".experts")]:
+        if isinstance(named[name], nn.ModuleList):
+            router = named[name.removesuffix("experts") + "gate"]
+            hooks.append(router.register_forward_hook(answered))
+        else:
+            hooks.append(named[name].register_forward_pre_hook(told))
+    return hooks
 
 
 def _peer_greedy(model: Any, prompt: list[int], count: int) -> list[int]:
