@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 import tokenizer_chats as chats
 from danlu.model import weights
 from danlu.tokenizer.tokenizer import Tokenizer
+from made_once import made_once
 from model_shapes import SHAPES, apart, config, model
 
 transformers_reading = pytest.importorskip("transformers_reading")
@@ -45,46 +46,34 @@ TEXTS = [
 CHATS = list(chats.CONVERSATIONS.values())
 
 
+def make(top: Path) -> None:
+    """Write every shape, with weights large enough that all they do shows, and ask 4.57 about them."""
+    folders = {name: top / str(number) for number, name in enumerate(SHAPES)}
+    for name, folder in folders.items():
+        cfg = config(name, initializer_range=0.2)
+        folder.mkdir()
+        weights.save(model(cfg).state_dict(), cfg, folder)
+    Tokenizer.load("starter").save(top / "tokenizer")
+    models = {name: {"folder": str(folder), "tokens": BATCHES} for name, folder in folders.items()}
+    models["gemma2, eager"] = models["gemma2"] | {"attn_implementation": "eager"}
+    asked = {"models": models, "tokenizer": str(top / "tokenizer"), "texts": TEXTS, "chats": CHATS}
+    (top / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
+    python = ROOT / ".venv-transformers4/bin/python"
+    command = [python, transformers_reading.__file__, top / "asked.json", top / "answer.safetensors"]
+    subprocess.run(command, cwd=top, check=True)
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A folder for each shape, with weights large enough that everything they do shows, and the tokenizer."""
-    top = tmp_path_factory.mktemp("written")
-    for number, name in enumerate(SHAPES):
-        cfg = config(name, initializer_range=0.2)
-        (top / str(number)).mkdir()
-        weights.save(model(cfg).state_dict(), cfg, top / str(number))
-    Tokenizer.load("starter").save(top / "tokenizer")
-    return top
+    """The folders."""
+    return made_once(tmp_path_factory, "two-transformers", make)
 
 
 @pytest.fixture(scope="module")
 def older(written):
-    """What transformers 4.57 answered: (what it told, logits)."""
-    asked = {
-        "models": {
-            name: {"folder": str(written / str(number)), "tokens": BATCHES}
-            for number, name in enumerate(SHAPES)
-        }
-        | {
-            "gemma2, eager": {
-                "folder": str(written / str(list(SHAPES).index("gemma2"))),
-                "tokens": BATCHES,
-                "attn_implementation": "eager",
-            }
-        },
-        "tokenizer": str(written / "tokenizer"),
-        "texts": TEXTS,
-        "chats": CHATS,
-    }
-    (written / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
-    python = ROOT / ".venv-transformers4/bin/python"
-    script = transformers_reading.__file__
-    answer = written / "answer.safetensors"
-    done = subprocess.run(
-        [python, script, written / "asked.json", answer], capture_output=True, text=True, cwd=written
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(answer.with_suffix(".json").read_text(encoding="utf-8")), load_file(answer)
+    """What 4.57 answered: (what it told, logits)."""
+    told = json.loads((written / "answer.json").read_text(encoding="utf-8"))
+    return told, load_file(written / "answer.safetensors")
 
 
 def test_the_older_one_is_the_older_one(older):
