@@ -12,6 +12,7 @@ from model_pieces import (
     BASE,
     DEEPSEEK_YARN,
     DYNAMIC,
+    ELEVEN,
     FIVES,
     GEMMA2,
     GLM_EXPERTS,
@@ -219,7 +220,7 @@ GRID: dict[str, dict[str, Shape]] = {
     "bloom": {
         "three heads": {"vocab_size": WORDS, "hidden_size": 36, "n_head": 3, "n_layer": 2},
         "five heads, untied": {"vocab_size": WORDS, "hidden_size": 40, "n_head": 5, "n_layer": 3} | UNTIED,
-        "eight heads": {"vocab_size": WORDS, "hidden_size": 48, "n_head": 8, "n_layer": 2},
+        "eleven heads": {"vocab_size": WORDS, "hidden_size": 44, "n_head": 11, "n_layer": 2},
     },
     "falcon": {
         "seven on one": BASE | SEVEN | {"multi_query": True},
@@ -242,7 +243,7 @@ GRID: dict[str, dict[str, Shape]] = {
         | SINGLE
         | UNTIED
         | {"multi_query": False, "parallel_attn": False, "bias": True, "alibi": True},
-        "seven on one, slopes": BASE | SEVEN | {"multi_query": True, "alibi": True},
+        "eleven on one, slopes": BASE | ELEVEN | {"multi_query": True, "alibi": True},
     },
     "glm": {
         "threes, half": BASE | THREES | {"head_dim": 8} | partly(0.5),

@@ -21,6 +21,8 @@ FIVES = {"hidden_size": 40, "num_attention_heads": 5, "num_key_value_heads": 1}
 WIDER = {"hidden_size": 36, "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 10}
 NARROWER = {"hidden_size": 60, "num_attention_heads": 5, "num_key_value_heads": 5, "head_dim": 6}
 SINGLE = {"hidden_size": 36, "num_attention_heads": 3, "num_key_value_heads": 3}
+ELEVEN = {"hidden_size": 44, "num_attention_heads": 11, "num_key_value_heads": 11}
+"""Of which some have slopes that are no powers of two, so that rounding them shows."""
 SEVEN = {"hidden_size": 56, "num_attention_heads": 7, "num_key_value_heads": 7}
 
 ONE = {"num_experts_per_tok": 1}

@@ -178,7 +178,13 @@ SHAPES: dict[str, dict[str, Any]] = {
     "falcon, groups behind one norm": BARE | {"parallel": "one norm", "tie_word_embeddings": False},
     "falcon, one after the other": BARE | {"num_key_value_heads": 6},
     "falcon, rounded slopes": PLAIN
-    | {"activation": "gelu", "num_key_value_heads": 6, "position": "rounded alibi"},
+    | {
+        "activation": "gelu",
+        "num_attention_heads": 12,  # whose slopes are not all powers of two
+        "num_key_value_heads": 12,
+        "head_dim": 4,
+        "position": "rounded alibi",
+    },
     "bloom": PLAIN
     | {
         "position": "alibi",

@@ -38,6 +38,7 @@ BASE: dict[str, Any] = {
 }
 THREE = {"hidden_size": 36, "num_attention_heads": 3}
 FIVE = {"hidden_size": 40, "num_attention_heads": 5}
+ELEVEN = {"hidden_size": 44, "num_attention_heads": 11}
 SIX = {"hidden_size": 48, "num_attention_heads": 6}
 LONG, SHORT = {"max_position_embeddings": 128}, {"max_position_embeddings": PROMPTS[-1] + ANSWER}
 SLOPES = {"model_max_length": 128}
@@ -56,7 +57,7 @@ GRID: dict[str, dict[str, dict[str, Any]]] = {
         "7B, three heads": THREE | LONG,
         "7B, five heads": FIVE | LONG,
         "13B, five heads": FIVE | SLOPES,
-        "13B, six heads": SIX | SLOPES,
+        "13B, eleven heads": ELEVEN | SLOPES,
         "second 7B": SIX | LONG | SECOND,
         "second 13B": THREE | SLOPES | SECOND,
     },
