@@ -57,7 +57,7 @@ class Answer:
     best: list[list[list[tuple[int, float]]]]
     """At each step the likeliest tokens, best first."""
     prompt_logprobs: list[list[float]]
-    """Of each token of the prompt but the first."""
+    """Of each token of the prompt but the first; with an adapter none."""
 
 
 def find_python() -> Path | None:
@@ -72,10 +72,7 @@ def find_python() -> Path | None:
 
 def ask(jobs: Sequence[Job]) -> list[Answer]:
     """Return what vLLM answers to each job, or say which model it could not serve and why."""
-    count = "a model" if len(jobs) == 1 else f"{len(jobs)} models"
-    log.say(f"asking vLLM about {count}; it takes some seconds to start")
-    asked = [{key: _plain(value) for key, value in asdict(job).items()} for job in jobs]
-    answers = _run({"jobs": asked})
+    answers = replies(jobs)
     for job, said in zip(jobs, answers):
         if "error" in said:
             raise UserError(
@@ -83,6 +80,14 @@ def ask(jobs: Sequence[Job]) -> list[Answer]:
                 "docs/models.md tells what it serves",
             )
     return [Answer(**said) for said in answers]
+
+
+def replies(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Return for each job the fields of its answer, or {"error": ...}."""
+    count = "a model" if len(jobs) == 1 else f"{len(jobs)} models"
+    log.say(f"asking vLLM about {count}; it takes some seconds to start")
+    asked = [{key: _plain(value) for key, value in asdict(job).items()} for job in jobs]
+    return _run({"jobs": asked})
 
 
 def how_served(architectures: Sequence[str]) -> dict[str, str]:
