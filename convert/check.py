@@ -88,7 +88,7 @@ def open_case(
     if not described:
         raise UserError(f"{folder}: holds no config.json", "a folder that was exported")
     brought_in = brought_in or bool(manifest.read(folder).get("brought_in"))
-    source = open_source(against, hints_of(described, against)).with_words(tokenizer)
+    source = open_source(against, hints_of(described, against), tokenizer)
     family = laid_out_as(source.cfg) if brought_in else family_of(folder, source, described)
     number = None if brought_in else number_of(folder, described)
     recipe = Recipe(source, family, number, Adapter(adapter) if adapter else None, stacks_of(folder))

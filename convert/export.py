@@ -40,7 +40,6 @@ from danlu.model.families import laid_out_as
 from danlu.model.shards import SHARD_SIZE
 from danlu.model.size import count
 
-REPLACED = ("transformers_version", "eos_token_id")  # keys of generation_config.json
 BESIDE = 64 << 20  # bytes that all files but the weights may take
 
 
@@ -63,7 +62,7 @@ class Order:
 
     def recipe(self) -> Recipe:
         """Return what is to be written."""
-        source = open_source(self.source, self.hints).with_words(self.tokenizer)
+        source = open_source(self.source, self.hints, self.tokenizer)
         family = laid_out_as(source.cfg) if self.brought_in else architecture(source.cfg, self.arch)
         return Recipe(source, family, self.dtype, Adapter(self.adapter) if self.adapter else None)
 
@@ -138,9 +137,7 @@ def write_beside(order: Order, recipe: Recipe, folder: Path) -> None:
 def generation(recipe: Recipe) -> dict[str, Any]:
     """Return generation_config.json: which tokens begin and end, and what the source says beside."""
     before = read_json(recipe.source.folder / "generation_config.json")
-    kept = {
-        key: value for key, value in before.items() if key not in ("transformers_version", "eos_token_id")
-    }
+    kept = {key: value for key, value in before.items() if key != "transformers_version"}
     return {"_from_model_config": False, **kept, **recipe.ids()}
 
 

@@ -43,9 +43,8 @@ def command(file: Path, out: Path, tokenizer: Path | None, check: str, **known: 
         taken = ", ".join(f"{key}={value}" for key, value in found.assumed.items())
         say(f"{file}: generation {found.generation}; not told by its tensors, so as usual: {taken}")
     order = Order(str(file), out, None, check=check, brought_in=True, hints=hints, tokenizer=tokenizer)
-    if order.recipe().source.tokenizer is None:
-        say("it comes without its words: --tokenizer FOLDER, or tokenizer= when it is trained")
-    export(order)
+    if "tokenizer.json" not in export(order)["files"]:
+        say(options.WORDLESS)
 
 
 def _adapter(file: Path, out: Path) -> None:

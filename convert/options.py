@@ -13,6 +13,7 @@ from danlu.base.errors import UserError
 
 CHECKS = ("logits", "vllm", "tensors", "none")
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+WORDLESS = "it comes without its words: --tokenizer FOLDER, or tokenizer= when it is trained"
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30}
 
 out = click.option("--out", required=True, type=click.Path(path_type=Path), help="Where it appears, whole.")
@@ -35,7 +36,9 @@ adapter = click.option(
     "--adapter", type=click.Path(path_type=Path), help="A folder with a LoRA adapter of PEFT's, to be merged."
 )
 tokenizer = click.option(
-    "--tokenizer", type=click.Path(path_type=Path), help="A folder with the tokenizer.json of what has none."
+    "--tokenizer",
+    type=click.Path(path_type=Path),
+    help="A folder with the tokenizer.json of what has none that is read.",
 )
 arch = click.option(
     "--arch", default="auto", show_default=True, help="An architecture; auto: the best exact one."

@@ -18,7 +18,7 @@ from convert.adapter import Adapter
 from convert.source import Source
 from danlu.base.errors import UserError, nearest
 from danlu.model import layout, weights
-from danlu.model.families import FAMILIES, Family, choose, get, to_hf
+from danlu.model.families import FAMILIES, Family, choose, get, own, to_hf
 from danlu.model.layout import Target
 from danlu.model.shape import ModelConfig
 
@@ -95,7 +95,7 @@ class Recipe:
 
     def why(self) -> str:
         """Return what makes this architecture the one."""
-        about = sys.modules[FAMILIES[self.family.model_type]].__doc__ or ""
+        about = sys.modules[FAMILIES.get(self.family.model_type, own.__name__)].__doc__ or ""
         return " ".join(about.split("\n\n")[0].split())
 
     @property

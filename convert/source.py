@@ -8,7 +8,7 @@ hf://owner/name                               a model of a hub, fetched first
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,22 +64,21 @@ class Source:
         """Return the tokens that end an answer."""
         return sorted(load.ends(self.folder, self.tokenizer)) if self.tokenizer else []
 
-    def with_words(self, folder: Path | None) -> Source:
-        """Return the same model with the tokenizer of a folder, if one is named."""
-        return (
-            self if folder is None else replace(self, tokenizer=_tokenizer(folder, self.cfg, required=True))
-        )
 
+def open_source(named: str | Path, hints: Hints | None = None, words: Path | None = None) -> Source:
+    """Return the model that a path or a name on a hub stands for; `hints` tell what no .pth file does.
 
-def open_source(named: str | Path, hints: Hints | None = None) -> Source:
-    """Return the model that a path or a name on a hub stands for; `hints` tell what no .pth file does."""
+    `words` is a folder with the tokenizer of a model that has none, or none that is read here.
+    """
     if Path(named).suffix == ".pth":
-        return _minimind(str(named), hints)
+        return _minimind(str(named), hints, words)
     hub = models.named(str(named))
+    if hub:
+        model_config.read_hf(models.described(hub))  # refused before its weights are fetched
     folder = models.whole(hub) if hub else Path(named)
     step = store.whole_step(folder, load.suggestion(folder))
     if step is not None:
-        return _checkpoint(str(named), step)
+        return _checkpoint(str(named), step, words)
     load.check_folder(folder)
     cfg = model_config.read_hf(folder)
     laid = Laid(folder, cfg)
@@ -90,7 +89,7 @@ def open_source(named: str | Path, hints: Hints | None = None) -> Source:
         cfg,
         laid,
         laid.disk.dtypes(),
-        _tokenizer(folder, cfg),
+        _tokenizer(words or folder, cfg, required=words is not None),
         load.provenance(folder),
     )
 
@@ -101,7 +100,7 @@ def _tokenizer(folder: Path, cfg: ModelConfig, required: bool = False) -> Tokeni
     return load.checked(Tokenizer.load(folder), cfg, folder)
 
 
-def _minimind(named: str, hints: Hints | None) -> Source:
+def _minimind(named: str, hints: Hints | None, words: Path | None) -> Source:
     file = Path(named)
     found = minimind.read(file, hints)
     if found.lora:
@@ -117,15 +116,15 @@ def _minimind(named: str, hints: Hints | None) -> Source:
         found.cfg,
         InMemory(found.state),
         dtypes,
-        _tokenizer(beside, found.cfg),
+        _tokenizer(words or beside, found.cfg, required=words is not None),
         {"assumed": found.assumed},
     )
 
 
-def _checkpoint(named: str, step: Path) -> Source:
+def _checkpoint(named: str, step: Path, beside: Path | None) -> Source:
     settings = config.read(step.parent / "config.yaml")
     cfg = model_config.resolve(settings["model"], servable=False)
-    words = settings.get("tokenizer") or settings.get("from") or "starter"
+    words = beside or settings.get("tokenizer") or settings.get("from") or "starter"
     steps = Steps(step, cfg)
     about = manifest.read(step)
     told = {"stage": settings.get("stage", ""), "step": about["step"], "config": settings}

@@ -16,7 +16,7 @@ from convert.export import generation
 from convert.reading import read_json
 from danlu.base.config import flat
 from danlu.base.errors import UserError
-from danlu.model.families import OURS, from_hf
+from danlu.model.families import OURS, from_hf, own
 
 OF_TRAINING = {
     "initializer_range",
@@ -105,5 +105,6 @@ def _versions(described: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _read(described: dict[str, Any]) -> dict[str, Any]:
     """Return our keys of a config.json as somebody reads it who does not know us."""
-    foreign = {key: value for key, value in described.items() if key != OURS}
+    stays = described.get("model_type") == own.FAMILY.model_type  # which nobody else reads, and says no more
+    foreign = {key: value for key, value in described.items() if stays or key != OURS}
     return flat(from_hf(foreign).model_dump(mode="json"))
