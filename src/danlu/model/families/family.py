@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,10 +25,7 @@ def only(described: dict[str, Any], **known: Any) -> None:
     for key, value in known.items():
         found = described.get(key)
         if found is not None and found != value:
-            words = (
-                str(word).lower() if word in (True, False, None) else str(word) for word in (found, value)
-            )
-            raise Unknown("{}: {} is not known here, only {}".format(key, *words))
+            raise Unknown(f"{key}: {json.dumps(found)} is not known here, only {json.dumps(value)}")
 
 
 class Fused(NamedTuple):

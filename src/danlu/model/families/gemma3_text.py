@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from danlu.model.families import gemma2
-from danlu.model.families.family import Family
+from danlu.model.families.family import Family, only
 from danlu.model.families.rules import asks
 from danlu.model.shape import ModelConfig
 
@@ -34,6 +34,7 @@ def from_hf(described: dict[str, Any]) -> dict[str, Any]:
     rope = described.get("rope_parameters") or {}
     local = described.get("rope_local_base_freq", 10000.0)
     if "full_attention" in rope:
+        only(rope.get("sliding_attention", {}), rope_type="default")  # windows are never stretched
         local = rope.get("sliding_attention", {}).get("rope_theta", local)
         described = described | {"rope_parameters": rope["full_attention"]}
     layers, every = described["num_hidden_layers"], described.get("sliding_window_pattern", 6)
