@@ -201,10 +201,11 @@ NOT_SCALING = ("rope_theta", "partial_rotary_factor")
 
 def moe_from_hf(described: dict[str, Any]) -> dict[str, Any]:
     """Return our keys for a mixture of experts of Qwen's kind."""
+    only(described, decoder_sparse_step=1)
     layers = described.get("mlp_only_layers") or []
     first = len(layers)
-    if layers != list(range(first)) or described.get("decoder_sparse_step", 1) != 1:
-        raise Unknown("mlp_only_layers and decoder_sparse_step: only dense layers that lead are known here")
+    if layers != list(range(first)):
+        raise Unknown(f"mlp_only_layers: {layers}: only dense layers that lead are known here")
     return {
         "num_experts": described.get("num_experts", described.get("num_local_experts")),
         "num_experts_per_tok": described["num_experts_per_tok"],
