@@ -10,6 +10,8 @@ process of its own that knows only the source and the files; where it finds a fa
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import signal
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,11 +75,12 @@ def export(order: Order) -> dict[str, Any]:
     keep_pages()
     recipe = order.recipe()
     source = recipe.source
-    check_place(order.out, source)
+    beside = [place for place in (order.adapter, order.tokenizer) if place]
+    check_place(order.out, source, *beside)
     paths.need_space(order.out, recipe.size + BESIDE)
     size = f"{count(source.cfg) / 1e6:,.1f} M parameters"
     say(f"{source.named}: {source.kind}, {size}; leaves as {recipe.why()}")
-    with paths.whole_folder(order.out) as aside:
+    with full_disk_told(order.out, recipe.size), paths.whole_folder(order.out) as aside:
         digests = write_weights(recipe, aside, order.shard_size)
         write_beside(order, recipe, aside)
         parity = checked(order, aside)
@@ -86,16 +90,31 @@ def export(order: Order) -> dict[str, Any]:
     return made
 
 
-def check_place(out: Path, source: Source) -> None:
+@contextlib.contextmanager
+def full_disk_told(out: Path, size: int) -> Iterator[None]:
+    """Say in two lines what the disk refused; what was written until then is gone."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS):
+            raise
+        problem = f"{out}: {error.strerror}: {size / 1e6:,.1f} MB to write"
+        raise UserError(
+            problem, "free some space, or choose another folder; nothing was left there"
+        ) from None
+
+
+def check_place(out: Path, source: Source, *beside: Path) -> None:
     """Refuse to write over what is read."""
-    if out.exists() and out.resolve() in (source.folder.resolve(), *source.folder.resolve().parents):
-        raise UserError(f"--out: {out}: is what is being read", "another folder")
+    for read in (source.folder, *beside):
+        if out.exists() and out.resolve() in (read.resolve(), *read.resolve().parents):
+            raise UserError(f"--out: {out}: is what is being read", "another folder")
     check_free(out)
 
 
 def check_free(out: Path) -> None:
     """Refuse to write over anything but an older export."""
-    if out.is_dir() and any(out.iterdir()) and not (out / manifest.FILE).is_file():
+    if out.is_dir() and any(out.iterdir()) and not manifest.is_ours(out):
         raise UserError(f"--out: {out}: holds something else already", "another folder, or move it away")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out}: is a file", "a folder to be made")

@@ -34,6 +34,11 @@ def read(folder: Path) -> dict[str, Any]:
     return read_json(folder / FILE)
 
 
+def is_ours(folder: Path) -> bool:
+    """Return whether a folder was made by a conversion, and made anew; a checkpoint has a manifest too."""
+    return "made_by" in read(folder)
+
+
 def faults(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield (file, what is wrong with it) for every file that is not as it was written."""
     listed = read(folder).get("files", {})

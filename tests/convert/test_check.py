@@ -1,4 +1,4 @@
-"""A check passes what is right, whoever wrote it, and fails what is wrong in ways that no single field tells."""
+"""A check passes what is right, whoever wrote it, and fails what is wrong in ways that no one field tells."""
 
 from __future__ import annotations
 
