@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from danlu.base.errors import UserError
 from danlu.checkpoint import manifest, plain
 from danlu.checkpoint.gather import read_full
-from danlu.checkpoint.index import DTYPES
+from danlu.model.disk import DTYPES
 from danlu.checkpoint.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")

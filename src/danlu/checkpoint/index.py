@@ -28,37 +28,17 @@ from torch.distributed.checkpoint.metadata import (
 )
 
 from danlu.base.errors import UserError
+from danlu.model.disk import DTYPES, WORDS
 
 FORMAT = 1
 FILE = "index.json"
 
-# The words of the safetensors format.
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-    "C64": torch.complex64,
-}
-_WORDS = {dtype: word for word, dtype in DTYPES.items()}
-
 
 def word_for(dtype: torch.dtype) -> str:
     """Return the word of the safetensors format for a dtype."""
-    if dtype not in _WORDS:
+    if dtype not in WORDS:
         raise TypeError(f"a checkpoint has no word for {dtype}")
-    return _WORDS[dtype]
+    return WORDS[dtype]
 
 
 class Place(NamedTuple):

@@ -20,7 +20,8 @@ from typing import Any
 import numpy
 import torch
 
-from danlu.checkpoint.index import DTYPES, raw, word_for
+from danlu.checkpoint.index import raw, word_for
+from danlu.model.disk import DTYPES
 
 
 def dump(value: dict[str, Any]) -> str:

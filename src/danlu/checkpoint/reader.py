@@ -19,9 +19,9 @@ from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner, ReadItem
 from torch.distributed.checkpoint.storage import StorageReader
 from torch.futures import Future
 
-from danlu.base.errors import UserError
 from danlu.checkpoint import index
 from danlu.checkpoint.index import Place
+from danlu.model import disk
 
 
 class Reader(StorageReader):
@@ -117,16 +117,4 @@ class Reader(StorageReader):
 
 def read(folder: Path, place: Place, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
     """Return one tensor from its place in a file."""
-    raw = torch.empty(index.size_of(shape, dtype), dtype=torch.uint8)
-    view = raw.numpy().data
-    try:
-        with (folder / place.file).open("rb", buffering=0) as file:
-            file.seek(place.begin)
-            while len(view):
-                count = file.readinto(view)
-                if not count:
-                    raise OSError(f"ends {len(view):,} bytes too early")
-                view = view[count:]
-    except OSError as error:
-        raise UserError(f"{folder / place.file}: cannot be read: {error}", "use another checkpoint") from None
-    return raw.view(dtype).reshape(shape)
+    return disk.read(folder / place.file, place.begin, shape, dtype, "use another checkpoint")

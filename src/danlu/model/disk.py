@@ -35,10 +35,15 @@ DTYPES = {
     "I32": torch.int32,
     "I16": torch.int16,
     "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
     "U8": torch.uint8,
     "BOOL": torch.bool,
+    "C64": torch.complex64,
 }
 """By the words of the safetensors format."""
+WORDS = {dtype: word for word, dtype in DTYPES.items()}
 
 
 class Stored(NamedTuple):
@@ -199,16 +204,21 @@ def _unreadable(file: Path, error: Exception) -> UserError:
 
 
 def _read(stored: Stored, skip: int, shape: tuple[int, ...]) -> Tensor:
-    raw = torch.empty(math.prod(shape) * stored.dtype.itemsize, dtype=torch.uint8)
+    return read(stored.file, stored.begin + skip, shape, stored.dtype, AGAIN)
+
+
+def read(file: Path, begin: int, shape: tuple[int, ...], dtype: torch.dtype, hint: str) -> Tensor:
+    """Return a tensor from its place in a file; `hint` says what to do if it cannot be read."""
+    raw = torch.empty(math.prod(shape) * dtype.itemsize, dtype=torch.uint8)
     view = raw.numpy().data
     try:
-        with stored.file.open("rb", buffering=0) as opened:
-            opened.seek(stored.begin + skip)
+        with file.open("rb", buffering=0) as opened:
+            opened.seek(begin)
             while len(view):
                 count = opened.readinto(view)
                 if not count:
                     raise OSError(f"ends {len(view):,} bytes too early")
                 view = view[count:]
     except OSError as error:
-        raise UserError(f"{stored.file}: cannot be read: {error}", AGAIN) from None
-    return raw.view(stored.dtype).view(shape)
+        raise UserError(f"{file}: cannot be read: {error}", hint) from None
+    return raw.view(dtype).view(shape)

@@ -24,10 +24,9 @@ from typing import BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-from danlu.model.disk import DTYPES, INDEX
+from danlu.model.disk import INDEX, WORDS
 
 SHARD_SIZE = 4 << 30
-WORDS = {dtype: word for word, dtype in DTYPES.items()}
 PIECE = 32 << 20  # bytes of a piece, about
 WAITING = 3 * PIECE  # bytes that may wait to be written
 
