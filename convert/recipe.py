@@ -59,11 +59,8 @@ class Recipe:
     def change(self, target: Target, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
         """Yield a tensor as it leaves, in the number format it has: with its adapter, within its range."""
         merged = self.adapter.apply(target.name, pieces) if self.adapter else pieces
-        half = self.number(target) == torch.float16
         for piece in merged:
-            if half and piece.numel() and (largest := float(piece.abs().max())) > LARGEST_HALF:
-                problem = f"{target.name}: holds {largest:.4g}, and float16 ends at {LARGEST_HALF:.0f}"
-                raise UserError(problem, "--dtype bfloat16")
+            check_range(target.name, piece, self.number(target))
             yield piece
 
     def expected(self, target: Target) -> Tensor:
@@ -102,6 +99,13 @@ class Recipe:
     def size(self) -> int:
         """Bytes of all tensors."""
         return sum(layout.size(target) * self.number(target).itemsize for target in self.targets.values())
+
+
+def check_range(name: str, piece: Tensor, dtype: torch.dtype) -> None:
+    """Refuse numbers that float16 would make infinite."""
+    if dtype == torch.float16 and piece.numel() and (largest := float(piece.abs().max())) > LARGEST_HALF:
+        problem = f"{name}: holds {largest:.4g}, and float16 ends at {LARGEST_HALF:.0f}"
+        raise UserError(problem, "--dtype bfloat16")
 
 
 def architecture(cfg: ModelConfig, named: str) -> Family:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from convert import minimind, options
 from convert.minimind import Hints
-from convert.source import open_source
+from convert.recipe import check_range
+from convert.source import Source, open_source
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.model import layout
@@ -39,11 +40,20 @@ def command(source: str, out: Path, generation: str, dtype: str | None) -> None:
     python -m convert to-pth out/full_sft_512 --out full_sft_512.pth
     """
     opened = open_source(source)
+    check_place(out, opened)
     state = Weights(opened.ours, layout.shapes(opened.cfg), options.DTYPES[dtype] if dtype else None)
     told = minimind.write(state, opened.cfg, out, generation)
     compare(out, state, minimind.hints_for(opened.cfg))
     say(f"{out}: {len(state)} weights, read again and equal to the bit")
     print(json.dumps(told, indent=2))
+
+
+def check_place(out: Path, source: Source) -> None:
+    """Refuse to write over what is read, or where no file can be."""
+    if out.exists() and (out.samefile(source.folder) or out.parent.samefile(source.folder)):
+        raise UserError(f"--out: {out}: is what is being read", "another file")
+    if out.is_dir():
+        raise UserError(f"--out: {out}: is a folder", "a file to be made")
 
 
 class Weights(Mapping[str, Tensor]):
@@ -56,7 +66,10 @@ class Weights(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         found = self.ours.unit(Unit(name))
-        return found.to(self.dtype) if self.dtype else found
+        if self.dtype is None:
+            return found
+        check_range(name, found, self.dtype)
+        return found.to(self.dtype)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)

@@ -98,3 +98,8 @@ def same(one: Tensor, other: Tensor) -> bool:
         return False
     bits = [each.contiguous().view(-1).view(torch.uint8) for each in (one, other)]
     return torch.equal(*bits)
+
+
+def everything(path: Path) -> set[str]:
+    """Return the name of all that is in a folder, hidden files too."""
+    return {str(file.relative_to(path)) for file in path.rglob("*")}

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import exports
-from conversions import convert, differences, done, refused, tensors, theirs, written
+from conversions import convert, differences, done, everything, refused, tensors, theirs, written
 from danlu.model.config import read_type
 from danlu.model.disk import INDEX, PICKLED_INDEX
 from hub.server import Host
@@ -355,10 +355,6 @@ REFUSED: dict[str, tuple[Lies, str]] = {
         "tokenizer.model but no tokenizer.json",
     ),
 }
-
-
-def everything(path: Path) -> set[str]:
-    return {str(file.relative_to(path)) for file in path.rglob("*")}
 
 
 @pytest.mark.parametrize("what", REFUSED)
