@@ -38,6 +38,10 @@ NOT_PLAIN = {
 """What each key must be for B A to be all there is."""
 
 
+OF_ANOTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""How factors begin where PEFT takes them off the base: its weights are not those of the model any more."""
+
+
 def is_adapter(folder: Path) -> bool:
     """Return whether a folder holds an adapter in PEFT's format."""
     return (folder / CONFIG).is_file()
@@ -74,6 +78,13 @@ class Adapter:
                 raise UserError(
                     f"{self.folder}: {key}: is {found}, which is not known here", f"{key}: {plain}"
                 )
+
+        begun = str(self.config.get("init_lora_weights")).lower()
+        if begun.startswith(OF_ANOTHER_BASE):
+            raise UserError(
+                f"{self.folder}: init_lora_weights: is {begun}, which changes the base as well",
+                "save it once more with PEFT's path_initial_model_for_weight_conversion",
+            )
 
     def _place(self, name: str) -> None:
         if not name.startswith(PREFIX):

@@ -57,13 +57,23 @@ def _one(case: Case, target: Target) -> Faults:
 def _differences(name: str, found: Tensor, wanted: Tensor) -> Faults:
     if not bool(torch.isfinite(wanted).all()):
         yield Fault(name, "holds NaN or infinity, already in the source or for the number format's sake")
-    same = found.contiguous().view(-1).view(torch.uint8) == wanted.contiguous().view(-1).view(torch.uint8)
-    if bool(same.all()):
+    if same_bits(found, wanted):
         return
+    same = _bits(found) == _bits(wanted)
     wrong = (~same.view(-1, found.element_size()).all(1)).nonzero().squeeze(1)
     places = ", ".join(str(_place(int(at), found.shape)) for at in wrong[:SEEN])
     more = " ..." if len(wrong) > SEEN else ""
     yield Fault(name, f"{len(wrong):,} of {found.numel():,} numbers are not the source's, at {places}{more}")
+
+
+def same_bits(found: Tensor, wanted: Tensor) -> bool:
+    """Return whether two tensors are the same, the sign of a zero and the kind of a NaN included."""
+    alike = found.shape == wanted.shape and found.dtype == wanted.dtype
+    return alike and torch.equal(_bits(found), _bits(wanted))
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().view(-1).view(torch.uint8)
 
 
 def _place(at: int, shape: torch.Size) -> list[int]:
