@@ -18,9 +18,9 @@ from convert.export import Order, export
 from danlu.base import config as yaml_config
 from danlu.checkpoint.store import Store
 from danlu.model import weights
-from danlu.model.disk import INDEX
 from danlu.model.families import OURS
 from danlu.model.shape import ModelConfig
+from danlu.tokenizer.chat import encode_chat
 from danlu.tokenizer.tokenizer import Tokenizer
 from model_shapes import config, model
 
@@ -69,6 +69,11 @@ def faults(folder: Path, source: str | Path, check: str = "logits", adapter: Pat
     """Return what a check finds, place and problem."""
     case = open_case(folder, str(source), adapter)
     return [f"{fault.place}: {fault.problem}" for fault in found_by(case, BY_CHECK[check])]
+
+
+def chat_ids(messages: Any, tools: Any) -> list[int]:
+    """Return what a chat is in training."""
+    return list(encode_chat(WORDS, messages, tools).ids)
 
 
 # Ways to spoil an export
@@ -123,5 +128,3 @@ LOOKS: dict[str, Callable[[Path], None]] = {
     "without its manifest": without_manifest,
     "as if from elsewhere": foreign,
 }
-
-__all__ = ["INDEX"]

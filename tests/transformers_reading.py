@@ -3,9 +3,9 @@
     python transformers_reading.py ASKED.json ANSWERED.safetensors
 
 ASKED is {"models": {name: {"folder": ..., "tokens": [[[id, ...], ...], ...], more for from_pretrained}},
-"tokenizer": folder or null, "texts": [text, ...], "chats": [[messages, tools or null], ...]}. Beside the
-logits, ANSWERED.json is written: what loading each model told, and the ids of the texts and chats. It needs
-torch, safetensors and transformers, and nothing of ours.
+"tokenizer": folder or null, "tokenizers": {name: folder}, "texts": [text, ...], "chats": [[messages, tools or
+null], ...]}. Beside the logits, ANSWERED.json is written: what loading each model told, and the ids of the
+texts and chats. It needs torch, safetensors and transformers, and nothing of ours.
 """
 
 from __future__ import annotations
@@ -63,6 +63,10 @@ def main(asked: str, answered: str) -> None:
         tensors |= {f"{name}/{number}": each.contiguous() for number, each in enumerate(found)}
     if wanted.get("tokenizer"):
         told["tokenizer"] = ids(wanted["tokenizer"], wanted["texts"], wanted["chats"])
+    told["tokenizers"] = {
+        name: ids(folder, wanted["texts"], wanted["chats"])
+        for name, folder in wanted.get("tokenizers", {}).items()
+    }
     save_file(tensors, answered)
     Path(answered).with_suffix(".json").write_text(json.dumps(told), encoding="utf-8")
 
