@@ -1,15 +1,23 @@
 """The documents tell the truth: what they show is understood, slowly run, and the same in both languages."""
 
+import json
+import os
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
+from convert.__main__ import cli as converter
 from danlu.base import config
+from danlu.base.errors import UserError
 from danlu.cli import cli
+from danlu.model.config import resolve
+from danlu.model.families import choose
 from danlu.stages import find, load_stage
 from shell import ROOT, call
 
@@ -35,8 +43,20 @@ SHOWN = dict.fromkeys([line for path in DOCUMENTS for line in commands(path)] + 
 
 def danlu(*words: str) -> None:
     """Let click parse a command and the stage's configuration its settings, without doing anything."""
-    group: click.Command = cli
-    context = click.Context(cli)
+    given = parsed(cli, words)
+    if "settings" in given:
+        configured(given["stage"], given["settings"])
+
+
+def configured(name: str, settings: Sequence[str]) -> Any:
+    path, stage = find(name)
+    return config.load(load_stage(stage).Config, path, settings)
+
+
+def parsed(program: click.Group, words: Sequence[str]) -> dict[str, Any]:
+    """Let click parse a command, and return what it was given."""
+    group: click.Command = program
+    context = click.Context(program)
     rest = list(words)
     while isinstance(group, click.Group):
         name, found, rest = group.resolve_command(context, rest)
@@ -44,9 +64,7 @@ def danlu(*words: str) -> None:
         group = found
         context = group.make_context(name or "", rest, parent=context)
         rest = words_left(context) if isinstance(group, click.Group) else []
-    if "settings" in context.params:
-        path, stage = find(context.params["stage"])
-        config.load(load_stage(stage).Config, path, context.params["settings"])
+    return context.params
 
 
 def words_left(context: click.Context) -> list[str]:
@@ -68,7 +86,17 @@ def bash(*words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-UNDERSTOOD = {"danlu": danlu, "torchrun": torchrun, "bash": bash}
+def convert(*words: str) -> None:
+    parsed(converter, words)
+
+
+def python(*words: str) -> None:
+    modules = {"danlu": danlu, "convert": convert}
+    assert words[0] == "-m" and words[1] in modules, words
+    modules[words[1]](*words[2:])
+
+
+UNDERSTOOD = {"danlu": danlu, "torchrun": torchrun, "bash": bash, "python": python}
 
 
 @pytest.mark.parametrize("line", SHOWN)
@@ -101,6 +129,31 @@ def test_what_a_document_points_at_is_there(path):
     assert not missing
 
 
+def choices(path: Path) -> dict[str, str]:
+    """What a document says a model leaves as, by its settings: an architecture, else the way out."""
+    row = re.compile(r"^\| `(model=[^`]+)` \| (?:`(\w+)`|\w+) \|(?: `([^`]+)`)?", re.MULTILINE)
+    found = row.findall(path.read_text(encoding="utf-8"))
+    return {settings: architecture or remedy for settings, architecture, remedy in found}
+
+
+CHOICES = choices(ROOT / "docs/convert.md")
+
+
+@pytest.mark.parametrize("settings", CHOICES)
+def test_a_model_leaves_as_what_the_table_says(settings):
+    cfg = resolve(configured("pretrain", shlex.split(settings)).model, servable=False)
+    try:
+        found = choose(cfg).architecture
+    except UserError as refusal:
+        found = refusal.hint
+    assert found == CHOICES[settings]
+
+
+def test_the_table_is_the_same_in_both_languages():
+    assert len(CHOICES) > 20
+    assert choices(ROOT / "docs/convert.zh-CN.md") == CHOICES
+
+
 TEXT = '{"text": "Tea is picked in spring, and the first leaves are the finest. 茶叶春天采摘。"}\n'
 CHAT = '{"messages": [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "Spring."}]}\n'
 SMALL = "steps=2 batch_tokens=512 seq_len=128 device=cpu".split()
@@ -112,12 +165,18 @@ def test_the_readme_works_as_a_story(tmp_path):
     (tmp_path / "corpus.jsonl").write_text(TEXT * 40, encoding="utf-8")
     (tmp_path / "heldout.jsonl").write_text(TEXT * 4, encoding="utf-8")
     (tmp_path / "chats.jsonl").write_text(CHAT * 40, encoding="utf-8")
-    programs = {"danlu": [ROOT / "danlu"], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
+    programs = {
+        "danlu": [ROOT / "danlu"],
+        "python": [sys.executable],
+        "torchrun": [sys.executable, "-m", "torch.distributed.run"],
+    }
+    sources = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     for line in commands(ROOT / "README.md"):
         first, *words = shlex.split(line)
         if first not in programs:
             continue  # setting up and testing a clone is another test's story
-        done = call(*programs[first], *words, *(SMALL if "train" in words else []), cwd=tmp_path)
+        done = call(*programs[first], *words, *(SMALL if "train" in words else []), cwd=tmp_path, PYTHONPATH=sources)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert (tmp_path / "run.png").stat().st_size > 1000
     assert (tmp_path / "out/full_sft_512/config.json").exists()
+    assert json.loads((tmp_path / "out/full_sft_128-hf/manifest.json").read_text())["parity"]["logits"]
