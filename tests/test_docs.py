@@ -175,7 +175,9 @@ def test_the_readme_works_as_a_story(tmp_path):
         first, *words = shlex.split(line)
         if first not in programs:
             continue  # setting up and testing a clone is another test's story
-        done = call(*programs[first], *words, *(SMALL if "train" in words else []), cwd=tmp_path, PYTHONPATH=sources)
+        done = call(
+            *programs[first], *words, *(SMALL if "train" in words else []), cwd=tmp_path, PYTHONPATH=sources
+        )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert (tmp_path / "run.png").stat().st_size > 1000
     assert (tmp_path / "out/full_sft_512/config.json").exists()

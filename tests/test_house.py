@@ -27,6 +27,7 @@ FLOORS = [
 ]
 FLOOR = {package: height for height, floor in enumerate(FLOORS) for package in floor}
 ROOF = len(FLOORS)
+CONVERTS_WITH = set().union(*FLOORS[:4])
 
 # package: what nothing in it may import, lazily or not
 MUST_NOT_KNOW = {
@@ -99,6 +100,19 @@ def test_imports_point_down(path):
                 )
         for secret in MUST_NOT_KNOW.get(here, []):
             assert not f"{imported}.".startswith(f"{secret}."), f"{here} must not know {secret}"
+
+
+@pytest.mark.parametrize("path", [path for path in PYTHON if ROOT / "convert" in path.parents], ids=name)
+def test_the_converter_imports_from_the_lower_four_floors_alone(path):
+    found = [re.match(r"danlu\.(\w+)", imported) for imported in imports(path)]
+    packages = {match[1] for match in found if match and not match[1].startswith("__")}
+    assert packages <= CONVERTS_WITH, f"convert may not import {packages - CONVERTS_WITH}"
+
+
+def test_nothing_in_the_engine_knows_the_converter():
+    assert not [
+        name(path) for path in MODULES if any(f"{one}.".startswith("convert.") for one in imports(path))
+    ]
 
 
 def test_every_package_has_its_floor():
