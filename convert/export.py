@@ -83,7 +83,7 @@ def export(order: Order) -> dict[str, Any]:
     with full_disk_told(order.out, recipe.size), paths.whole_folder(order.out) as aside:
         digests = write_weights(recipe, aside, order.shard_size)
         write_beside(order, recipe, aside)
-        parity = checked(order, aside)
+        parity = checked(order, aside, source.place)
         about = told(order, recipe, parity)
         made = manifest.write(aside, about, digests)
     say(f"{order.out}: {recipe.family.architecture}, {recipe.size / 1e9:,.2f} GB")
@@ -118,6 +118,8 @@ def check_free(out: Path) -> None:
         raise UserError(f"--out: {out}: holds something else already", "another folder, or move it away")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out}: is a file", "a folder to be made")
+    if out.is_symlink():
+        raise UserError(f"--out: {out}: is a link, and would be replaced by a folder", "the folder itself")
     paths.need_writable(out.parent)
 
 
@@ -164,14 +166,14 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def checked(order: Order, folder: Path) -> dict[str, Any] | None:
+def checked(order: Order, folder: Path, against: str) -> dict[str, Any] | None:
     """Let a fresh process check the files, and return what it measured; a fault ends the export."""
     if order.check == "none":
         say("not checked, as asked: --check none")
         return None
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.json"
-        words = [str(folder), "--against", order.source, "--check", order.check, "--report", str(report)]
+        words = [str(folder), "--against", against, "--check", order.check, "--report", str(report)]
         words += ["--adapter", str(order.adapter)] if order.adapter else []
         words += ["--tokenizer", str(order.tokenizer)] if order.tokenizer else []
         words += ["--brought-in"] if order.brought_in else []

@@ -63,9 +63,9 @@ class Recipe:
             check_range(target.name, piece, self.number(target))
             yield piece
 
-    def expected(self, target: Target) -> Tensor:
+    def expected(self, target: Target, number: torch.dtype | None = None) -> Tensor:
         """Return a tensor as it must lie on disk, made from the source anew."""
-        number = self.number(target)
+        number = number or self.number(target)
         (whole,) = self.change(target, iter([layout.build(target, self.ours, number)]))
         return whole.to(number)
 

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from convert import minimind
+from convert.meaning import differences
 from convert.minimind import Hints
+from convert.reading import read_json
 from danlu.base import config
 from danlu.base.errors import UserError
 from danlu.checkpoint import manifest, store
@@ -26,11 +28,13 @@ from danlu.generate import load
 from danlu.hub import models
 from danlu.model import config as model_config
 from danlu.model import layout
+from danlu.model.families import FAMILIES, OURS, get, to_hf
 from danlu.model.laid import Laid
 from danlu.model.layout import InMemory, Ours, Target, Unit
 from danlu.model.shape import ModelConfig
 from danlu.tokenizer.tokenizer import Tokenizer
 
+CHECKPOINT = "checkpoint"
 WORDS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
 
 
@@ -55,6 +59,11 @@ class Source:
     def dtype(self) -> torch.dtype:
         """The number format of most of it."""
         return max(self.dtypes, key=lambda dtype: self.dtypes[dtype])
+
+    @property
+    def place(self) -> str:
+        """What to open to find the same again: a run that goes on has a newer checkpoint by then."""
+        return str(self.folder) if self.kind == CHECKPOINT else self.named
 
     def told(self) -> dict[str, Any]:
         """Return where it is from, for whoever keeps it."""
@@ -81,6 +90,7 @@ def open_source(named: str | Path, hints: Hints | None = None, words: Path | Non
         return _checkpoint(str(named), step, words)
     load.check_folder(folder)
     cfg = model_config.read_hf(folder)
+    check_unchanged(folder, cfg)
     laid = Laid(folder, cfg)
     return Source(
         str(named),
@@ -89,15 +99,34 @@ def open_source(named: str | Path, hints: Hints | None = None, words: Path | Non
         cfg,
         laid,
         laid.disk.dtypes(),
-        _tokenizer(words or folder, cfg, required=words is not None),
+        _tokenizer(folder, cfg, trained=True) if words is None else _tokenizer(words, cfg, required=True),
         load.provenance(folder),
     )
 
 
-def _tokenizer(folder: Path, cfg: ModelConfig, required: bool = False) -> Tokenizer | None:
+def check_unchanged(folder: Path, cfg: ModelConfig) -> None:
+    """Refuse a config.json of ours in which others read another model by now than our section says."""
+    described = read_json(folder / "config.json")
+    if OURS not in described or described.get("model_type") not in FAMILIES:
+        return
+    for key, found, wanted in differences(described, to_hf(cfg, get(described["model_type"]))):
+        problem = f"{folder}/config.json: {key}: was changed to {found!r}, it was trained as {wanted!r}"
+        raise UserError(
+            problem, f"change it back; or remove the section '{OURS}', to export what it says now"
+        )
+
+
+def _tokenizer(
+    folder: Path, cfg: ModelConfig, required: bool = False, trained: bool = False
+) -> Tokenizer | None:
     if not required and not any((folder / name).exists() for name in WORDS):
         return None
-    return load.checked(Tokenizer.load(folder), cfg, folder)
+    found = load.checked(Tokenizer.load(folder), cfg, folder)
+    known = load.provenance(folder).get("tokenizer") if trained else None
+    if isinstance(known, str) and known != found.fingerprint:
+        problem = f"{folder}/tokenizer.json: is another one than the model was trained with, by its run.json"
+        raise UserError(problem, "put back the tokenizer.json and tokenizer_config.json that it came with")
+    return found
 
 
 def _minimind(named: str, hints: Hints | None, words: Path | None) -> Source:
@@ -129,7 +158,7 @@ def _checkpoint(named: str, step: Path, beside: Path | None) -> Source:
     about = manifest.read(step)
     told = {"stage": settings.get("stage", ""), "step": about["step"], "config": settings}
     tokenizer = load.checked(Tokenizer.load(words), cfg, step)
-    return Source(named, step, "checkpoint", cfg, steps, steps.dtypes(), tokenizer, told)
+    return Source(named, step, CHECKPOINT, cfg, steps, steps.dtypes(), tokenizer, told)
 
 
 class Steps:

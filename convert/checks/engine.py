@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from convert.checks.case import Case, Fault, Faults
-from convert.checks.logits import NEXT, answers, exported_model, prompts
+from convert.checks.logits import answers, exported_model, following, prompts
 from convert.vllm_side import Job, ask
 
 LIMIT = 1e-3
@@ -18,9 +18,10 @@ def check(case: Case) -> Faults:
     """Yield where vLLM, in float32, answers otherwise than the trainer."""
     cfg, words = case.recipe.source.cfg, case.recipe.source.tokenizer
     asked = prompts(words.size if words else cfg.vocab_size, cfg)
+    more = following(asked, cfg)
     with torch.inference_mode():
-        mine = answers(exported_model(case), asked, NEXT)
-    (theirs,) = ask([Job(case.folder, asked, max_tokens=NEXT)])
+        mine = answers(exported_model(case), asked, more)
+    (theirs,) = ask([Job(case.folder, asked, max_tokens=more)])
     worst, equal = 0.0, 0
     for one, tokens, logprobs in zip(mine, theirs.tokens, theirs.logprobs):
         step = next((n for n, (a, b) in enumerate(zip(one.greedy, tokens)) if a != b), None)

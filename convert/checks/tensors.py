@@ -44,10 +44,12 @@ def _one(case: Case, target: Target) -> Faults:
         yield Fault(name, f"is {stored.shape}, the model's is {target.shape}")
     elif case.ours and stored.dtype != case.recipe.number(target):
         yield Fault(name, f"is {stored.dtype}, {case.recipe.number(target)} was to be written")
+    elif stored.dtype != (most := case.recipe.number(target)) and stored.dtype.itemsize <= most.itemsize:
+        yield Fault(name, f"is {stored.dtype}, most of the weights are {most}")
     else:
         found = case.disk.get(name)
         try:
-            wanted = case.recipe.expected(target).to(found.dtype)
+            wanted = case.recipe.expected(target, found.dtype)
         except UserError as error:
             yield Fault(name, error.problem)
             return

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import tokenizers
 
+from convert.checks import config
 from convert.checks.case import Case, Fault, Faults
 from convert.checks.peer import load_words
 from convert.reading import read_json
@@ -20,12 +23,15 @@ TEXTS = [
     "The first leaves are the finest.",
     "春天采茶，头采最好。  两个空格",
     "line\n\n\ttab\r\n  end ",
+    "Well , it 's so . Is n't it ? Yes !",
     "def f(x):\n    return x ** 2  # 平方",
     "1234567890 3.14159 ½ ① 👩‍👩‍👧‍👦 é e\u0301 ﷺ",
     "",
 ]
 GENERAL = ("TokenizersBackend", "PreTrainedTokenizerFast")
 """Classes that do what tokenizer.json says and no more."""
+CLEANS = "clean_up_tokenization_spaces"
+"""Where a vocabulary says so itself, transformers writes its words otherwise than they were."""
 SYSTEM: Message = {"role": "system", "content": "You are brief. 请简短。"}
 QUESTION: Message = {"role": "user", "content": "1+1?\n等于几？"}
 ANSWER: Message = {"role": "assistant", "content": "2。"}
@@ -56,6 +62,10 @@ def check(case: Case) -> Faults:
         if found != ours.encode(text):
             problem = f"{text!r} becomes {found}, in training it was {ours.encode(text)}"
             yield Fault("tokenizer.json", problem + _reader(theirs, case.recipe.family.model_type))
+        elif (said := theirs.decode(found)) != ours.decode(found) and not ours.settings.get(CLEANS):
+            yield Fault(
+                "tokenizer_config.json", f"{found} is written {said!r}, and is {ours.decode(found)!r}"
+            )
     chats = list(_chats(theirs, ours)) if ours.template else []
     for _, fault in chats:
         if fault:
@@ -80,11 +90,15 @@ def _files(case: Case, ours: Tokenizer) -> Faults:
     if not same and (case.ours or _meaning(written) != _meaning(ours)):
         yield Fault("tokenizer.json", "is another vocabulary than the model was trained with")
     if case.ours:
-        settings = read_json(case.folder / "tokenizer_config.json")
-        for key in ("bos_token", "eos_token", "pad_token", "unk_token"):
-            if settings.get(key) != ours.settings.get(key):
-                problem = f"is {settings.get(key)!r}, in training it was {ours.settings.get(key)!r}"
-                yield Fault(f"tokenizer_config.json: {key}", problem)
+        yield from _letters(case, ours)
+
+
+def _letters(case: Case, ours: Tokenizer) -> Faults:
+    """Yield every key of tokenizer_config.json that is not as we write it."""
+    name = "tokenizer_config.json"
+    with tempfile.TemporaryDirectory() as place:
+        ours.save(Path(place))
+        yield from config.compare(name, read_json(case.folder / name), read_json(Path(place) / name))
 
 
 def _reader(theirs: Any, model_type: str) -> str:
