@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
 from torch import Tensor
 
-from convert import options
+from convert import manifest, options
 from convert.export import check_free
 from convert.progress import progress
+from danlu import __version__
 from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.base.log import say
@@ -55,12 +57,19 @@ def command(way: str, folder: Path, out: Path, shard_size: int) -> None:
     targets = layout.plan(laid.family, cfg, stacks if way == "merge" else ())
     with paths.whole_folder(out) as aside:
         shutil.copytree(folder, aside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
-        _write(laid, targets, aside, shard_size)
+        digests = _write(laid, targets, aside, shard_size)
+        manifest.write(aside, about(folder, way), digests)
     arranged = "in stacks" if way == "merge" else "one by one"
     say(f"{out}: {cfg.moe.num_experts} experts a layer, {arranged}, every bit as it was")
 
 
-def _write(laid: Laid, targets: dict[str, Target], folder: Path, shard_size: int) -> None:
+def about(folder: Path, way: str) -> dict[str, Any]:
+    """Return what the manifest says of where a folder is from."""
+    source = {"path": str(folder), "kind": "weights"}
+    return {"made_by": f"danlu {__version__}", "arranged": way, "source": source}
+
+
+def _write(laid: Laid, targets: dict[str, Target], folder: Path, shard_size: int) -> dict[str, str]:
     """Write the tensors of a plan, each number as it was stored; zeros only where they were stored."""
     kept = layout.Once(laid)
     targets = {name: one for name, one in targets.items() if one.pieces or name in laid.names}
@@ -72,7 +81,7 @@ def _write(laid: Laid, targets: dict[str, Target], folder: Path, shard_size: int
         yield layout.build(targets[name], kept, described[name][1])
 
     with progress("writing", size) as done:
-        write(folder, described, pieces, shard_size, done)
+        return write(folder, described, pieces, shard_size, done).sha256
 
 
 def _number(laid: Laid, target: Target) -> torch.dtype:

@@ -19,6 +19,7 @@ from danlu.base.log import say
 @options.tokenizer
 @click.option("--num-attention-heads", type=int, help="Where no head norm tells; usually 8.")
 @click.option("--num-experts-per-tok", type=int, help="Experts a token goes to; usually 2, later 1.")
+@click.option("--norm-topk-prob/--no-norm-topk-prob", default=None, help="Whether their shares add up to 1.")
 @click.option("--rope-theta", type=float, help="Base of the rotary wavelengths; usually 1e6.")
 @click.option("--norm-eps", type=float, help="Of the norms; usually 1e-5, later 1e-6.")
 @click.option("--max-position-embeddings", type=int, help="Longest text; usually 32768.")

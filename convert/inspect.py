@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from convert import manifest
+from convert import manifest, minimind_lora
 from convert.adapter import Adapter, is_adapter
 from convert.recipe import architecture
 from convert.source import Source, open_source
@@ -55,7 +55,7 @@ def inspected(path: Path) -> dict[str, Any]:
     tensors = _tensors(path, problems)
     if path.is_dir() and manifest.read(path):
         problems += [f"{name}: {problem}" for name, problem in manifest.faults(path)]
-        about["made of"] = manifest.read(path)["source"]["path"]
+        about["made of"] = manifest.read(path).get("source", {}).get("path", "a run")
     totals: dict[str, int] = {}
     for tensor in tensors.values():
         totals[tensor["dtype"]] = totals.get(tensor["dtype"], 0) + tensor["numbers"]
@@ -77,6 +77,10 @@ def _adapter(path: Path) -> dict[str, Any]:
 
 def _model(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
+        if path.suffix == ".pth" and not minimind_lora.holds_model(path):
+            lora = minimind_lora.read_lora(path)
+            rank = {"rank": lora.rank, "weights it changes": len(lora.pairs)}
+            return {"kind": "a LoRA adapter of MiniMind's"} | rank
         source = open_source(path)
     except UserError as error:
         if path.is_file() and path.suffix != ".pth":

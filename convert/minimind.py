@@ -10,7 +10,7 @@ same bits, tied weights once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -116,12 +116,16 @@ class _Weights(Mapping[str, Tensor]):
 
 
 def write(
-    state: Mapping[str, Tensor], cfg: ModelConfig, path: Path, generation: str = "auto"
+    state: Mapping[str, Tensor],
+    cfg: ModelConfig,
+    path: Path,
+    generation: str = "auto",
+    proof: Callable[[Path], None] = lambda aside: None,
 ) -> dict[str, Any]:
     """Write a model as one file of MiniMind's; return the keywords its MiniMindConfig needs to read it.
 
     `generation` "auto" is 3 for a model with head norms and 2 for one without; a model that MiniMind's
-    own cannot be is refused with the reasons.
+    own cannot be is refused with the reasons. The file appears once `proof` has let it pass.
     """
     if generation == "auto":
         generation = "3" if cfg.qk_norm else "2"
@@ -132,6 +136,7 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     with paths.whole_path(path) as aside:
         torch.save(theirs, aside)
+        proof(aside)
     return settings(cfg, generation)
 
 

@@ -12,15 +12,12 @@ Rotary tables and causal masks, which early versions saved along, follow from th
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from danlu.base.errors import UserError
+from danlu.model.disk import unpickled
 
 WRAPPERS = ("module.", "_orig_mod.")
 TABLES = ("freqs_cos", "freqs_sin", "pos_cis", "attention.mask")
@@ -29,7 +26,7 @@ WANTED = "a .pth file written by MiniMind's trainers"
 
 def tensors(path: Path) -> dict[str, Tensor]:
     """Return the weights in a file, whatever they were wrapped in, under MiniMind's names."""
-    data = _load(path)
+    data = unpickled(path, WANTED)
     if isinstance(data, dict) and isinstance(data.get("model"), dict):
         data = data["model"]
     if not isinstance(data, dict) or not data:
@@ -64,26 +61,3 @@ def _weight(path: Path, name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
         raise UserError(f"{path}: {name}: holds {tensor.dtype}, not real numbers", "weights as trained")
     return tensor
-
-
-def _load(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file", WANTED)
-    whole = zipfile.is_zipfile(path)
-    with path.open("rb") as file:
-        if file.read(2) == b"PK" and not whole:
-            raise UserError(f"{path}: breaks off before its end", "copy or download it again")
-    try:
-        # Files from before torch 1.6 are no zip archives and cannot be mapped.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=whole)
-    except pickle.UnpicklingError as error:
-        # torch's own words are not passed on: they propose to run the code.
-        if not whole and "GLOBAL" not in str(error):
-            raise UserError(f"{path}: cannot be read: torch.save did not write it", WANTED) from None
-        raise UserError(
-            f"{path}: holds more than tensors, and reading it would run the code inside",
-            "where it was made: torch.save(model.state_dict(), FILE), then convert that file",
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
-        reason = str(error).strip().partition("\n")[0] or "it is empty"
-        raise UserError(f"{path}: cannot be read: {reason}", f"{WANTED}, whole") from None

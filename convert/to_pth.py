@@ -42,18 +42,19 @@ def command(source: str, out: Path, generation: str, dtype: str | None) -> None:
     opened = open_source(source)
     check_place(out, opened)
     state = Weights(opened.ours, layout.shapes(opened.cfg), options.DTYPES[dtype] if dtype else None)
-    told = minimind.write(state, opened.cfg, out, generation)
-    compare(out, state, minimind.hints_for(opened.cfg))
+    hints = minimind.hints_for(opened.cfg)
+    told = minimind.write(state, opened.cfg, out, generation, lambda file: compare(file, state, hints))
     say(f"{out}: {len(state)} weights, read again and equal to the bit")
     print(json.dumps(told, indent=2))
 
 
 def check_place(out: Path, source: Source) -> None:
-    """Refuse to write over what is read, or where no file can be."""
+    """Refuse to write over what is read, or over anything but an older .pth file."""
     if out.exists() and (out.samefile(source.folder) or out.parent.samefile(source.folder)):
         raise UserError(f"--out: {out}: is what is being read", "another file")
-    if out.is_dir():
-        raise UserError(f"--out: {out}: is a folder", "a file to be made")
+    if out.exists() and (out.is_dir() or out.suffix != ".pth"):
+        what = "a folder" if out.is_dir() else "there already"
+        raise UserError(f"--out: {out}: is {what}", "a file to be made, such as out/NAME.pth")
 
 
 class Weights(Mapping[str, Tensor]):
@@ -79,11 +80,8 @@ class Weights(Mapping[str, Tensor]):
 
 
 def compare(file: Path, state: Mapping[str, Tensor], hints: Hints) -> None:
-    """Remove a file that does not read back as what it was made from, and say so."""
+    """Refuse a file that does not read back as what it was made from."""
     found = minimind.read(file, hints).state
     for name in found.keys() | state.keys():
         if name not in found or name not in state or not torch.equal(found[name], state[name]):
-            file.unlink()
-            raise UserError(
-                f"{file}: {name}: did not read back as written; the file was removed", "report this"
-            )
+            raise UserError(f"{name}: did not read back as written; nothing was left", "report this")

@@ -86,7 +86,7 @@ REFUSED: dict[str, tuple[Lies, str]] = {
     ),
     "code among the weights": (
         lambda path: (pickled(path), torch.save(torch.nn.Linear(1, 1), path / "pytorch_model.bin")),
-        "would run its code",
+        "would run the code",
     ),
     "words too many": (
         lambda path: (

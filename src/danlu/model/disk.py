@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,41 +168,39 @@ def _placed(file: Path, name: str, about: dict[str, Any], data: int) -> Stored:
 
 
 def _pickled_contents(file: Path) -> Iterator[tuple[str, Stored]]:
-    for name, tensor in unpickled(file).items():
+    found = unpickled(file)
+    if isinstance(found, dict) and isinstance(found.get("model"), dict):
+        found = found["model"]  # beside what training goes on from
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: holds a {type(found).__name__}, not tensors by name", "a file of weights")
+    for name, tensor in found.items():
         if not isinstance(tensor, Tensor):
-            raise UserError(
-                f"{file}: {name}: is a {type(tensor).__name__}, not a tensor", "a file of weights"
-            )
+            raise UserError(f"{file}: {name}: is a {type(tensor).__name__}, not a tensor", "only weights")
         yield str(name), Stored(tuple(tensor.shape), tensor.dtype, file, pickled=tensor)
 
 
-def unpickled(file: Path) -> dict[str, Any]:
-    """Return the dictionary in a file of torch's own format; what would run code is refused."""
+def unpickled(file: Path, wanted: str = "a file of weights alone") -> Any:
+    """Return what is in a file of torch's own format; what would run code is refused."""
+    if not file.is_file():
+        raise UserError(f"{file}: there is no such file", wanted)
+    whole = zipfile.is_zipfile(file)
+    with file.open("rb") as opened:
+        if opened.read(2) == b"PK" and not whole:
+            raise UserError(f"{file}: breaks off before its end", AGAIN)
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # written before torch 1.6, which cannot be mapped; or no such file at all
-        found = _unmapped(file)
-    except Exception as error:  # the library raises whatever the bytes lead it to
-        raise _unreadable(file, error) from None
-    if not isinstance(found, dict):
-        raise UserError(f"{file}: holds a {type(found).__name__}, not a dictionary of tensors", "weights")
-    return found
-
-
-def _unmapped(file: Path) -> Any:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise _unreadable(file, error) from None
-
-
-def _unreadable(file: Path, error: Exception) -> UserError:
-    if "weights_only" in str(error) or "Unsupported" in str(error):
-        hint = "save the state dictionary alone: torch.save(model.state_dict(), FILE)"
-        return UserError(f"{file}: holds more than tensors, and reading it would run its code", hint)
-    return UserError(
-        f"{file}: cannot be read: {str(error).splitlines()[0] if str(error) else error!r}", AGAIN
-    )
+        # Files from before torch 1.6 are no zip archives and cannot be mapped.
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=whole)
+    except pickle.UnpicklingError as error:
+        # torch's own words are not passed on: they propose to run the code.
+        if not whole and "GLOBAL" not in str(error):
+            raise UserError(f"{file}: cannot be read: torch.save did not write it", wanted) from None
+        raise UserError(
+            f"{file}: holds more than tensors, and reading it would run the code inside",
+            "where it was made: torch.save(model.state_dict(), FILE), then take that file",
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
+        reason = str(error).strip().partition("\n")[0] or "it is empty"
+        raise UserError(f"{file}: cannot be read: {reason}", f"{wanted}, whole") from None
 
 
 def _read(stored: Stored, skip: int, shape: tuple[int, ...]) -> Tensor:
