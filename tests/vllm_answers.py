@@ -33,9 +33,7 @@ def shaped(name: str, **changes: Any) -> ModelConfig:
     """Return a shape of `model_shapes` in a size that vLLM's kernels know."""
     shape = SHAPES[name]
     keys = {**ROOM, "vocab_size": TOKENIZER.size}
-    keys["num_key_value_heads"] = {6: 4}.get(
-        shape.get("num_key_value_heads"), shape.get("num_key_value_heads", 2)
-    )
+    keys["num_key_value_heads"] = min(shape.get("num_key_value_heads", 2), keys["num_attention_heads"])
     if "latent" in shape:
         keys |= {"latent": shape["latent"] | LATENT, "head_dim": None}
     if "embedding_scale" in shape:
