@@ -43,6 +43,7 @@ from danlu.model.families import laid_out_as
 from danlu.model.shards import SHARD_SIZE
 from danlu.model.size import count
 
+STEP = "step-"
 BESIDE = 64 << 20  # bytes that all files but the weights may take
 
 
@@ -106,9 +107,14 @@ def full_disk_told(out: Path, size: int) -> Iterator[None]:
 
 def check_place(out: Path, source: Source, *beside: Path) -> None:
     """Refuse to write over what is read."""
-    for read in (source.folder, *beside):
-        if out.exists() and out.resolve() in (read.resolve(), *read.resolve().parents):
+    place = out.resolve()
+    for read in (source.folder.resolve(), *(one.resolve() for one in beside)):
+        if place == read or (out.exists() and place in read.parents):
             raise UserError(f"--out: {out}: is what is being read", "another folder")
+        if read in place.parents:
+            raise UserError(f"--out: {out}: lies in what is being read", "a folder beside it")
+    if (place.parent / "config.yaml").is_file() and place.name.startswith(STEP):
+        raise UserError(f"--out: {out}: is where the run saves its checkpoints", "a folder outside the run")
     check_free(out)
 
 

@@ -16,7 +16,6 @@ from danlu.base.errors import UserError
 
 def transformers() -> Any:
     """Return the library, or say how to come by it."""
-    os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         import transformers as library

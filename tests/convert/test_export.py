@@ -231,6 +231,7 @@ def test_an_older_export_is_replaced_and_nothing_else_is(tmp_path):
         source: "is what is being read",
         tmp_path: "is what is being read",
         tmp_path / "file/hf": "is not a folder",
+        source / "hf": "lies in what is being read",
     }.items():
         with pytest.raises(UserError, match=problem):
             exports.exported(source, place)
@@ -246,8 +247,9 @@ def test_an_older_export_is_replaced_and_nothing_else_is(tmp_path):
 
 def test_a_run_is_not_overwritten_by_the_export_of_its_step(tmp_path):
     run = exports.run(tmp_path / "run", exports.speaking())
-    for place in (run, run / "step-000001", run / "step-000002"):
-        with pytest.raises(UserError):
+    steps = ("step-000001", "step-000002", "step-000002/hf", "step-000003")
+    for place in (run, *(run / step for step in steps)):
+        with pytest.raises(UserError, match="--out: .*(is what|lies in what|checkpoints)"):
             exports.exported(run, place)
     assert Store(run).newest() == run / "step-000002"
 
