@@ -15,6 +15,7 @@ COMMANDS = {
     "to-pth": ("convert.to_pth", "Write weights as a MiniMind .pth file."),
     "check": ("convert.check", "Hold an export against what it was made from: bits, fields, answers."),
     "experts": ("convert.experts", "Stack the experts of a folder, or write them one by one."),
+    "gguf": ("convert.gguf", "Write an export for llama.cpp, with llama.cpp's own converter."),
     "inspect": ("convert.inspect", "Tell what a folder or file is, and whether it is whole."),
 }
 

@@ -16,9 +16,10 @@ from convert.adapter import Adapter
 from convert.checks import config, engine, files, logits, tensors, words
 from convert.checks.case import Case, Fault, Faults
 from convert.minimind import Hints, hints_for
+from convert.opening import open_source
 from convert.reading import read_json
 from convert.recipe import Recipe, architecture
-from convert.source import Source, open_source
+from convert.source import Source
 from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.base.log import say

@@ -22,17 +22,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from convert import card, manifest, serving
 from convert.adapter import Adapter
-from convert.minimind import Hints
+from convert.opening import open_source
 from convert.progress import progress
 from convert.reading import read_json
 from convert.recipe import Recipe, architecture
-from convert.source import Source, open_source
+from convert.source import Source
 from danlu import __version__
 from danlu.base import paths
 from danlu.base.errors import UserError
@@ -42,6 +42,9 @@ from danlu.model import weights
 from danlu.model.families import laid_out_as
 from danlu.model.shards import SHARD_SIZE
 from danlu.model.size import count
+
+if TYPE_CHECKING:
+    from convert.minimind import Hints
 
 STEP = "step-"
 BESIDE = 64 << 20  # bytes that all files but the weights may take

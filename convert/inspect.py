@@ -12,8 +12,9 @@ import click
 
 from convert import manifest, minimind_lora
 from convert.adapter import Adapter, is_adapter
+from convert.opening import open_source
 from convert.recipe import architecture
-from convert.source import Source, open_source
+from convert.source import Source
 from danlu.base.errors import UserError
 from danlu.generate.load import suggestion
 from danlu.model.disk import Disk

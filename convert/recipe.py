@@ -56,18 +56,22 @@ class Recipe:
             return weights.exact_or(self.dtype)(target)
         return self.source.ours.dtype(target.pieces[0].unit) if target.pieces else self.source.dtype
 
-    def change(self, target: Target, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
-        """Yield a tensor as it leaves, in the number format it has: with its adapter, within its range."""
-        merged = self.adapter.apply(target.name, pieces) if self.adapter else pieces
-        for piece in merged:
+    def change(self, target: Target) -> weights.Change | None:
+        """Return what a tensor goes through before its cast, its adapter or a look at its range, if any."""
+        adapted = self.adapter is not None and self.adapter.changes(target.name)
+        narrowed = self.number(target) == torch.float16
+        return functools.partial(self._changed, target) if adapted or narrowed else None
+
+    def _changed(self, target: Target, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
+        for piece in self.adapter.apply(target.name, pieces) if self.adapter else pieces:
             check_range(target.name, piece, self.number(target))
             yield piece
 
     def expected(self, target: Target, number: torch.dtype | None = None) -> Tensor:
         """Return a tensor as it must lie on disk, made from the source anew."""
-        number = number or self.number(target)
-        (whole,) = self.change(target, iter([layout.build(target, self.ours, number)]))
-        return whole.to(number)
+        number, way = number or self.number(target), self.change(target)
+        whole = layout.build(target, self.ours, number)
+        return (next(way(iter([whole]))) if way else whole).to(number)
 
     def exact(self, target: Target) -> Tensor:
         """Return a tensor as the source has it, with its adapter, before any cast."""

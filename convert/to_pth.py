@@ -12,8 +12,9 @@ from torch import Tensor
 
 from convert import minimind, options
 from convert.minimind import Hints
+from convert.opening import open_source
 from convert.recipe import check_range
-from convert.source import Source, open_source
+from convert.source import Source
 from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.model import layout

@@ -64,6 +64,14 @@ class Stored(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+class Span(NamedTuple):
+    """Bytes as they lie in a file."""
+
+    file: Path
+    begin: int
+    nbytes: int
+
+
 class Disk:
     """All tensors of a folder of weights, or of one file."""
 

@@ -17,7 +17,7 @@ from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.model import layout
 from danlu.model.config import read_type
-from danlu.model.disk import Disk
+from danlu.model.disk import Disk, Span
 from danlu.model.families import get
 from danlu.model.families.family import Family
 from danlu.model.layout import Target, Unit
@@ -71,6 +71,14 @@ class Laid:
         """Return some rows of one that does, as the family means them."""
         rows = self.disk.rows(self.names[target.name], begin, end)
         return self.family.read(target.name, rows, self.cfg)
+
+    def span(self, target: Target, dtype: torch.dtype) -> Span | None:
+        """Return where a tensor of some layout lies as such in that number format, if it does."""
+        if not self.lies(target) or self.family.reads_otherwise:
+            return None
+        stored = self.disk.stored[self.names[target.name]]
+        plain = stored.pickled is None and stored.dtype == dtype
+        return Span(stored.file, stored.begin, stored.nbytes) if plain else None
 
     def found(self, target: Target) -> Tensor:
         """Return a tensor on disk, as the family means it."""

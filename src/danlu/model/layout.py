@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from danlu.base.errors import UserError
+from danlu.model.disk import Span
 from danlu.model.families.family import Family, Part
 from danlu.model.shape import ModelConfig
 
@@ -67,6 +68,10 @@ class Ours(Protocol):
 
     def run(self, target: Target, begin: int, end: int) -> Tensor:
         """Return some rows of one that does."""
+        ...
+
+    def span(self, target: Target, dtype: torch.dtype) -> Span | None:
+        """Return where a tensor on disk lies as such in that number format, if it does."""
         ...
 
     def dtype(self, unit: Unit) -> torch.dtype:
@@ -166,6 +171,9 @@ class InMemory:
     def run(self, target: Target, begin: int, end: int) -> Tensor:
         raise AssertionError(f"{target.name}: does not lie anywhere")
 
+    def span(self, target: Target, dtype: torch.dtype) -> Span | None:
+        return None
+
     def dtype(self, unit: Unit) -> torch.dtype:
         return self.unit(unit).dtype
 
@@ -175,4 +183,4 @@ class Once:
 
     def __init__(self, ours: Ours) -> None:
         self.unit = functools.lru_cache(maxsize=1)(ours.unit)
-        self.lies, self.run, self.dtype = ours.lies, ours.run, ours.dtype
+        self.lies, self.run, self.span, self.dtype = ours.lies, ours.run, ours.span, ours.dtype

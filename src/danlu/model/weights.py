@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from danlu.model import layout
 from danlu.model.config import read_hf
+from danlu.model.disk import Span
 from danlu.model.families import laid_out_as, to_hf
 from danlu.model.families.family import Family
 from danlu.model.laid import Laid
@@ -31,6 +32,10 @@ from danlu.model.shards import PIECE, SHARD_SIZE, Written, write
 
 EXACT = ("e_score_correction_bias",)
 """Weights that stay in float32 in any export: a rounded bias on the choice is another choice."""
+
+
+Change = Callable[[Iterator[Tensor]], Iterator[Tensor]]
+"""What is done to the pieces of a tensor on their way."""
 
 
 def read_config(folder: str | Path) -> ModelConfig:
@@ -70,9 +75,9 @@ def save_as(
     dtype: Callable[[Target], torch.dtype],
     shard_size: int = SHARD_SIZE,
     done: Callable[[int], None] = lambda size: None,
-    change: Callable[[Target, Iterator[Tensor]], Iterator[Tensor]] = lambda target, pieces: pieces,
+    change: Callable[[Target], Change | None] = lambda target: None,
 ) -> Written:
-    """Write our tensors in a family's layout, a piece at a time, each through `change`.
+    """Write our tensors in a family's layout, a piece at a time, through what `change` returns for each.
 
     `done` hears how many bytes were written.
     """
@@ -80,9 +85,13 @@ def save_as(
     kept = layout.Once(ours)
     formats = {name: dtype(target) for name, target in targets.items()}
 
-    def pieces(name: str) -> Iterator[Tensor]:
-        target = targets[name]
-        for piece in change(target, layout.in_pieces(target, kept, formats[name], PIECE)):
+    def pieces(name: str) -> Iterator[Tensor | Span]:
+        target, way = targets[name], change(targets[name])
+        if way is None and (span := ours.span(target, formats[name])):
+            yield span
+            return
+        whole = layout.in_pieces(target, kept, formats[name], PIECE)
+        for piece in way(whole) if way else whole:
             yield piece.to(formats[name])
 
     described = {name: (target.shape, formats[name]) for name, target in targets.items()}

@@ -96,6 +96,11 @@ class Family:
     prefix: str = ""
     """First component of names that old published files leave out, with its dot."""
 
+    @property
+    def reads_otherwise(self) -> bool:
+        """Whether a tensor on disk may mean something else than its numbers."""
+        return self.read is not Family.read
+
     def parts(self, name: str, cfg: ModelConfig) -> Iterator[Part]:
         """Yield the tensors on disk that one of our weights is made of."""
         if lies := self.fused(name, cfg):
