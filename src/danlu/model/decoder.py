@@ -71,14 +71,19 @@ class Block(nn.Module):
         return after_BTC + self.mlp_answer_layernorm(y_BTC), routing
 
 
+def table(rows: int, width: int) -> nn.Embedding:
+    """Return an embedding that holds anything: torch's first numbers, on no device, take it half a second."""
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
+
+
 class Trunk(nn.Module):
     """Everything but the head."""
 
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(cfg.vocab_size, cfg.hidden_size)
+        self.embed_tokens = table(cfg.vocab_size, cfg.hidden_size)
         learned = cfg.position == "learned"
-        self.embed_positions = nn.Embedding(cfg.max_position_embeddings, cfg.hidden_size) if learned else None
+        self.embed_positions = table(cfg.max_position_embeddings, cfg.hidden_size) if learned else None
         self.embed_norm = build_norm(cfg) if cfg.embedding_norm else None
         self.layers = nn.ModuleList(Block(cfg, layer) for layer in range(cfg.num_hidden_layers))
         self.norm = build_norm(cfg)
