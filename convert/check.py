@@ -14,9 +14,10 @@ import torch
 from convert import manifest, options
 from convert.adapter import Adapter
 from convert.checks import config, engine, files, logits, tensors, words
-from convert.checks.case import Case, Fault, Faults
+from convert.checks.case import CannotCheck, Case, Fault, Faults
 from convert.minimind import Hints, hints_for
 from convert.opening import open_source
+from convert.own_head import with_own_head
 from convert.reading import read_json
 from convert.recipe import Recipe, architecture
 from convert.source import Source
@@ -47,6 +48,7 @@ BY_CHECK: dict[str, tuple[Check, ...]] = {
 )
 @options.tokenizer
 @click.option("--brought-in", is_flag=True, hidden=True)
+@click.option("--called", hidden=True)
 @click.option("--report", type=click.Path(path_type=Path), help="Also write what was found as JSON.")
 def command(
     folder: Path,
@@ -55,6 +57,7 @@ def command(
     check: str,
     tokenizer: Path | None,
     brought_in: bool,
+    called: str | None,
     report: Path | None,
 ) -> None:
     """Check FOLDER, an export, and name the place of every fault. Ends with 1 if there is one.
@@ -63,18 +66,20 @@ def command(
     python -m convert check out/full_sft_512-hf --against out/full_sft_512
     python -m convert check out/full_sft_512-hf --against out/full_sft_512 --check vllm
     """
+    called = called or str(folder)
     case = open_case(folder, against, adapter, tokenizer, brought_in)
     faults = []
     for fault in found_by(case, BY_CHECK[check]):
-        print(f"fault: {fault.place}: {fault.problem}", file=sys.stderr, flush=True)
+        line = f"fault: {fault.place}: {fault.problem}".replace(str(folder), called)
+        print(line, file=sys.stderr, flush=True)
         faults.append(fault._asdict())
     if report:
         text = json.dumps({"faults": faults, "measured": case.measured}, ensure_ascii=False, indent=2)
         paths.write_text(report, text)
     if faults:
-        say(f"{folder}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'}")
+        say(f"{called}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'}")
         sys.exit(1)
-    say(f"{folder}: right. {summary(case.measured)}")
+    say(f"{called}: right. {summary(case.measured)}")
 
 
 def open_case(
@@ -91,6 +96,8 @@ def open_case(
     brought_in = brought_in or bool(manifest.read(folder).get("brought_in"))
     source = open_source(against, hints_of(described, against), tokenizer)
     family = laid_out_as(source.cfg) if brought_in else family_of(folder, source, described)
+    if not brought_in and has_own_head(folder, described):
+        source = with_own_head(source, family)
     number = None if brought_in else number_of(folder, described)
     recipe = Recipe(source, family, number, Adapter(adapter) if adapter else None, stacks_of(folder))
     return Case(folder, recipe, described, brought_in)
@@ -103,6 +110,11 @@ def family_of(folder: Path, source: Source, described: dict[str, Any]) -> Family
         return architecture(source.cfg, str(named))
     except UserError:  # told by the check of config.json as what it is
         return architecture(source.cfg, "auto")
+
+
+def has_own_head(folder: Path, described: dict[str, Any]) -> bool:
+    """Return whether a head may be written out: always by us, elsewhere where it says so."""
+    return bool(manifest.read(folder)) or OURS in described or not described.get("tie_word_embeddings", False)
 
 
 def number_of(folder: Path, described: dict[str, Any]) -> torch.dtype | None:
@@ -137,6 +149,8 @@ def found_by(case: Case, checks: tuple[Check, ...]) -> Faults:
             return
         try:
             faults = list(one(case))
+        except CannotCheck:
+            raise
         except UserError as error:
             faults = [Fault(str(case.folder), error.problem)]
         yield from faults

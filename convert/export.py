@@ -29,7 +29,8 @@ import torch
 from convert import card, manifest, serving
 from convert.adapter import Adapter
 from convert.opening import open_source
-from convert.progress import progress
+from convert.own_head import with_own_head
+from convert.progress import in_words, progress
 from convert.reading import read_json
 from convert.recipe import Recipe, architecture
 from convert.source import Source
@@ -70,8 +71,11 @@ class Order:
     def recipe(self) -> Recipe:
         """Return what is to be written."""
         source = open_source(self.source, self.hints, self.tokenizer)
-        family = laid_out_as(source.cfg) if self.brought_in else architecture(source.cfg, self.arch)
-        return Recipe(source, family, self.dtype, Adapter(self.adapter) if self.adapter else None)
+        adapter = Adapter(self.adapter) if self.adapter else None
+        if self.brought_in:
+            return Recipe(source, laid_out_as(source.cfg), self.dtype, adapter)
+        family = architecture(source.cfg, self.arch)
+        return Recipe(with_own_head(source, family), family, self.dtype, adapter)
 
 
 def export(order: Order) -> dict[str, Any]:
@@ -84,13 +88,16 @@ def export(order: Order) -> dict[str, Any]:
     paths.need_space(order.out, recipe.size + BESIDE)
     size = f"{count(source.cfg) / 1e6:,.1f} M parameters"
     say(f"{source.named}: {source.kind}, {size}; leaves as {recipe.why()}")
+    warned = [] if order.brought_in else serving.warnings(recipe)
+    for warning in warned:
+        say(f"note: {warning}")
     with full_disk_told(order.out, recipe.size), paths.whole_folder(order.out) as aside:
         digests = write_weights(recipe, aside, order.shard_size)
         write_beside(order, recipe, aside)
         parity = checked(order, aside, source.place)
         about = told(order, recipe, parity)
         made = manifest.write(aside, about, digests)
-    say(f"{order.out}: {recipe.family.architecture}, {recipe.size / 1e9:,.2f} GB")
+    say(f"{order.out}: {recipe.family.architecture}, {in_words(recipe.size)}")
     return made
 
 
@@ -183,6 +190,7 @@ def checked(order: Order, folder: Path, against: str) -> dict[str, Any] | None:
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.json"
         words = [str(folder), "--against", against, "--check", order.check, "--report", str(report)]
+        words += ["--called", str(order.out)]
         words += ["--adapter", str(order.adapter)] if order.adapter else []
         words += ["--tokenizer", str(order.tokenizer)] if order.tokenizer else []
         words += ["--brought-in"] if order.brought_in else []
@@ -193,6 +201,9 @@ def checked(order: Order, folder: Path, against: str) -> dict[str, Any] | None:
     if done.returncode < 0:
         problem = f"{order.out}: was not written: the check was ended by signal {-done.returncode}"
         raise UserError(problem, "more memory; or --check none, and check it on a larger host")
+    if done.returncode == 2:
+        problem = f"{order.out}: was not written: it could not be checked, for the reason above"
+        raise UserError(problem, "mend that, or --check with less")
     if done.returncode != 0:
         problem = f"{order.out}: was not written, for it would not be what was trained"
         raise UserError(problem, "what the check said above names the place")

@@ -12,6 +12,15 @@ from danlu.base.log import say
 PATIENCE = 10.0  # seconds between two lines
 
 
+def in_words(size: int) -> str:
+    """Return bytes for a person.
+
+    >>> in_words(2_500_000), in_words(3_990_000_000)
+    ('2.5 MB', '3.99 GB')
+    """
+    return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.2f} GB"
+
+
 @contextlib.contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yield a function that hears of so many bytes done."""

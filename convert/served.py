@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from danlu.model.families import choose
 from danlu.model.shape import ModelConfig
 
 
@@ -95,9 +94,12 @@ def _has_a_head_of_its_own(cfg: ModelConfig) -> bool:
     return not cfg.tie_word_embeddings
 
 
+OWN_HEAD = ("deepseek_v2", "deepseek_v3", "glm4_moe", "olmoe")
+"""Families whose tied head vLLM leaves unfilled; their exports have one of their own."""
+
 LIMITS = (
     Limit(
-        ("deepseek_v2", "deepseek_v3", "glm4_moe", "olmoe"),
+        OWN_HEAD,
         lambda cfg: cfg.tie_word_embeddings,
         False,
         "tied embeddings: it scores with a head of noise",
@@ -139,7 +141,8 @@ LIMITS = (
 )
 
 
-def limits(cfg: ModelConfig) -> list[Limit]:
+def limits(model_type: str, cfg: ModelConfig) -> list[Limit]:
     """Return what the pinned vLLM would do otherwise with a model like this; empty: nothing that is known."""
-    family = choose(cfg).model_type
-    return [limit for limit in LIMITS if family in (limit.families or [family]) and limit.concerns(cfg)]
+    return [
+        limit for limit in LIMITS if model_type in (limit.families or [model_type]) and limit.concerns(cfg)
+    ]

@@ -14,6 +14,7 @@ import re
 from typing import Any
 
 from convert.recipe import Recipe
+from convert.served import limits
 from danlu.base.errors import UserError
 from danlu.tokenizer.spans import render
 from danlu.tokenizer.template import Message
@@ -70,7 +71,15 @@ def profile(recipe: Recipe) -> dict[str, Any]:
         "template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,
         "tokenizer": words.fingerprint if words else None,
         "stop_token_ids": source.ends(),
+        "vllm_differs": warnings(recipe),
     }
+
+
+def warnings(recipe: Recipe) -> list[str]:
+    """Return what the pinned vLLM is known not to do as training did with a model like this."""
+    found = limits(recipe.family.model_type, recipe.source.cfg)
+    refuses = {True: "and says so", False: "and says nothing: serve it by other means"}
+    return [f"vLLM differs here, {refuses[limit.says_so]}: {limit.words}" for limit in found]
 
 
 def tool_parser(words: Tokenizer) -> str | None:

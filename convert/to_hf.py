@@ -10,6 +10,7 @@ from convert import options
 from convert.adapter import is_adapter
 from convert.export import Order, export
 from convert.export_adapter import export_adapter
+from danlu.base.errors import UserError
 
 
 @click.command()
@@ -26,7 +27,8 @@ def command(
     """Export SOURCE as the published architecture that it is exactly.
 
     SOURCE is finished weights, a run's folder, one of its checkpoints (step-...), a folder or hub name of a
-    known family, or a LoRA adapter in PEFT's format, which then leaves as an adapter that vLLM serves.
+    known family, or a LoRA adapter in PEFT's format, which then leaves as an adapter that vLLM serves, every
+    bit as it is.
 
     The folder appears only when everything in it was found to be right, by a process that read it from the
     disk: each tensor recomputed from the source and compared bit for bit, each field, the template, and
@@ -38,6 +40,8 @@ def command(
     python -m convert to-hf out/full_sft_512 --adapter out/lora --out out/merged-hf --check vllm
     """
     if is_adapter(Path(source)):
+        if adapter:
+            raise UserError(f"{source}: is an adapter itself", "the base model as SOURCE, to merge --adapter")
         export_adapter(Path(source), out)
         return
     export(Order(source, out, options.DTYPES[dtype], adapter, arch, shard_size, check))

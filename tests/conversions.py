@@ -86,6 +86,13 @@ def tensors(path: Path) -> dict[str, Tensor]:
     return {name: disk.get(name) for name in disk}
 
 
+def once(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without a head that is the embedding once more, as some families' exports have it."""
+    head, embedding = state.get("lm_head.weight"), state.get("model.embed_tokens.weight")
+    again = head is not None and embedding is not None and same(head, embedding)
+    return {name: tensor for name, tensor in state.items() if not (again and name == "lm_head.weight")}
+
+
 def differences(one: dict[str, Tensor], other: dict[str, Tensor]) -> Iterator[str]:
     """Yield the names of tensors that are not the same on both sides: number format, shape and every bit."""
     for name in sorted(one.keys() | other.keys()):

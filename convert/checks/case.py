@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 
 from convert import manifest
 from convert.recipe import Recipe
+from danlu.base.errors import UserError
 from danlu.model.disk import Disk
+
+
+class CannotCheck(UserError):
+    """What keeps a check from being made, which is no fault of what is checked."""
 
 
 class Fault(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from convert.checks.case import Case, Fault, Faults
+from convert.checks.case import CannotCheck, Case, Fault, Faults
 from convert.checks.logits import answers, exported_model, following, prompts
 from convert.vllm_side import Job, ask
+from danlu.base.errors import UserError
 
 LIMIT = 1e-3
 """Of a token's log-probability."""
@@ -21,7 +22,10 @@ def check(case: Case) -> Faults:
     more = following(asked, cfg)
     with torch.inference_mode():
         mine = answers(exported_model(case), asked, more)
-    (theirs,) = ask([Job(case.folder, asked, max_tokens=more)])
+    try:
+        (theirs,) = ask([Job(case.folder, asked, max_tokens=more)])
+    except UserError as error:
+        raise CannotCheck(error.problem, f"{error.hint}; or --check logits") from None
     worst, equal = 0.0, 0
     for one, tokens, logprobs in zip(mine, theirs.tokens, theirs.logprobs):
         step = next((n for n, (a, b) in enumerate(zip(one.greedy, tokens)) if a != b), None)

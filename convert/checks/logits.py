@@ -20,11 +20,10 @@ import torch
 from torch import Tensor
 
 from convert.checks import traces
-from convert.checks.case import Case, Fault, Faults
+from convert.checks.case import CannotCheck, Case, Fault, Faults
 from convert.checks.peer import load_peer, transformers
 from convert.reading import read_json
 from convert.recipe import LARGEST_HALF
-from danlu.base.errors import UserError
 from danlu.base.log import say
 from danlu.model import layout
 from danlu.model.build import build_empty
@@ -91,7 +90,7 @@ def need_memory(cfg: ModelConfig) -> None:
     """Refuse to begin what would not fit: one model in float32 at a time."""
     wanted, free = count(cfg) * 4 * 1.1 + (1 << 29), psutil.virtual_memory().available
     if wanted > free:
-        raise UserError(
+        raise CannotCheck(
             f"comparing answers takes {wanted / 1e9:,.1f} GB of memory, {free / 1e9:,.1f} GB are free",
             "--check tensors, which needs little: every bit, every field, the template, but no answers",
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from convert.checks.case import CannotCheck
 from convert.reading import read_json
 from danlu.base.errors import UserError
 
@@ -21,7 +22,7 @@ def transformers() -> Any:
         import transformers as library
     except ImportError:
         hint = "bash run_all.sh setup --extra convert; or --check none, unproven"
-        raise UserError("the check needs transformers, which is not installed", hint) from None
+        raise CannotCheck("the check needs transformers, which is not installed", hint) from None
     library.utils.logging.disable_progress_bar()
     return library
 

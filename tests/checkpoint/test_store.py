@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from danlu.base.errors import UserError
 from danlu.checkpoint import manifest, plain
 from danlu.checkpoint.gather import read_full
-from danlu.model.disk import DTYPES
 from danlu.checkpoint.store import Store
+from danlu.model.disk import DTYPES
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 

@@ -19,6 +19,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 import exports
+from conversions import once
 from convert.export import environment, export
 from danlu.base.errors import UserError
 from danlu.checkpoint.state import model_state
@@ -95,7 +96,7 @@ def test_every_number_format_is_the_source_rounded_once(tmp_path, shape, number)
     wanted = plain(tmp_path / "plain", cfg, 0)
     source = exports.finished(tmp_path / "source", cfg)
     out = exports.exported(source, tmp_path / "hf", FORMATS[number])
-    for name, tensor in contents(out).items():
+    for name, tensor in once(contents(out)).items():
         dtype = torch.float32 if name.endswith("e_score_correction_bias") else FORMATS[number]
         assert tensor.dtype == dtype and torch.equal(tensor, wanted[name].to(dtype)), name
     described = json.loads((out / "config.json").read_text())
