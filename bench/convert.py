@@ -86,13 +86,14 @@ def compared(cfg: ModelConfig, folder: Path, rounds: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {"cp": [], "export": []}
     peak = 0
     for _ in range(rounds):
+        # Each finds the same memory and disk: what the other wrote is gone.
         times["cp"].append(copied(folder / "source", folder / "copy"))
+        shutil.rmtree(folder / "copy")
         seconds, most = exported(folder / "source", folder / "out")
         times["export"].append(seconds)
         peak = max(peak, most)
         largest = max(path.stat().st_size for path in (folder / "out").glob("*.safetensors"))
-        for name in ("copy", "out"):
-            shutil.rmtree(folder / name)
+        shutil.rmtree(folder / "out")
         print({name: round(taken[-1], 2) for name, taken in times.items()}, file=sys.stderr)
     middle = {name: statistics.median(taken) for name, taken in times.items()}
     shutil.rmtree(folder / "source")

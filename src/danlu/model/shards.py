@@ -24,7 +24,6 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-from danlu.base.paths import sync
 from danlu.model.disk import INDEX, WORDS, Span
 
 SHARD_SIZE = 4 << 30
@@ -72,15 +71,20 @@ def write(
 ) -> Written:
     """Write what `pieces` yields for every name; `done` hears how many bytes were written."""
     files = files_for(described, limit)
-    digests: dict[str, str] = {}
+    written: dict[str, _File] = {}
     where: dict[str, str] = {}
     with _Behind(done) as behind:
         for number, names in enumerate(files, 1):
             name = "model.safetensors"
             if len(files) > 1:
                 name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
-            digests[name] = _write_file(folder / name, names, described, pieces, behind)
+            written[name] = behind.begin(folder / name)
+            behind.put(written[name], _header(names, described), 0)
+            for piece in _joined(names, described, pieces):
+                behind.put(written[name], piece if isinstance(piece, Span) else _bytes(piece), piece.nbytes)
+            behind.end(written[name])
             where |= dict.fromkeys(names, name)
+    digests = {name: file.digest.hexdigest() for name, file in written.items()}
     total = sum(size_of(*one) for one in described.values())
     if len(files) > 1:
         text = json.dumps({"metadata": {"total_size": total}, "weight_map": where}, indent=2)
@@ -89,22 +93,26 @@ def write(
     return Written(digests, total)
 
 
-def _write_file(
-    path: Path,
-    names: list[str],
-    described: Described,
-    pieces: Callable[[str], Iterator[Tensor | Span]],
-    behind: _Behind,
-) -> str:
-    with behind.file(path) as digest:
-        behind.put(_header(names, described), 0)
-        for name in names:
-            left = size_of(*described[name])
-            for piece in pieces(name):
-                behind.put(piece if isinstance(piece, Span) else _bytes(piece), piece.nbytes)
-                left -= piece.nbytes
-            assert left == 0, f"{name}: {left} bytes are lacking"
-    return digest.hexdigest()
+def _joined(
+    names: list[str], described: Described, pieces: Callable[[str], Iterator[Tensor | Span]]
+) -> Iterator[Tensor | Span]:
+    """Yield the pieces of a file's tensors, neighbours that lie side by side as one."""
+    run: Span | None = None
+    for name in names:
+        left = size_of(*described[name])
+        for piece in pieces(name):
+            left -= piece.nbytes
+            if isinstance(piece, Span) and run and (run.file, run.begin + run.nbytes) == piece[:2]:
+                run = run._replace(nbytes=run.nbytes + piece.nbytes)
+                continue
+            if run:
+                yield run
+            run = piece if isinstance(piece, Span) else None
+            if isinstance(piece, Tensor):
+                yield piece
+        assert left == 0, f"{name}: {left} bytes are lacking"
+    if run:
+        yield run
 
 
 def _bytes(tensor: Tensor) -> memoryview:
@@ -125,8 +133,20 @@ def _header(names: list[str], described: Described) -> memoryview:
     return memoryview(len(text).to_bytes(8, "little") + text)
 
 
+class _File(NamedTuple):
+    """One file under way."""
+
+    path: Path
+    handle: BinaryIO
+    digest: Any
+    hashing: ThreadPoolExecutor
+    """The thread that hashes it, in the order of its pieces."""
+    tasks: list[Future[None]]
+    """Still to be done for it."""
+
+
 class _Behind:
-    """Three threads: one writes, one hashes, one asks the disk; a few pieces wait for them at most.
+    """Threads that write, hash and ask the disk, a few pieces behind; files in turn have one hasher of two.
 
     What lies in a file is read by writer and hasher each for itself, in blocks that stay in the processor's
     cache: that is faster than handing it over.
@@ -134,69 +154,86 @@ class _Behind:
 
     def __init__(self, done: Callable[[int], None]) -> None:
         self.done = done
-        self._writing, self._hashing, self._disk = (ThreadPoolExecutor(1) for _ in range(3))
-        self._asked: list[Future[None]] = []
-        self._waiting: deque[tuple[Future[None], Future[None], int]] = deque()
+        self._threads = [ThreadPoolExecutor(1) for _ in range(4)]
+        self._writing, self._disk, *self._hashing = self._threads
+        self._files: list[_File] = []
+        self._ends: list[Future[None]] = []
+        self._waiting: deque[tuple[list[Future[None]], int]] = deque()
         self._size = 0
 
     def __enter__(self) -> _Behind:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        for thread in (self._writing, self._hashing, self._disk):
-            thread.shutdown(cancel_futures=error[0] is not None)
-        for asked in self._asked if error[0] is None else ():
-            asked.result()
+    def __exit__(self, kind: object, *error: object) -> None:
+        for thread in self._threads:
+            thread.shutdown(wait=kind is not None, cancel_futures=kind is not None)
+        try:
+            for end in self._ends if kind is None else ():
+                end.result()
+        finally:
+            for file in self._files:
+                file.handle.close()
 
-    @contextlib.contextmanager
-    def file(self, path: Path) -> Iterator[Any]:
-        """Yield the digest of a file, which what is put from now on goes into."""
-        with path.open("wb", buffering=0) as self._file:
-            self._digest = hashlib.sha256()
-            yield self._digest
-            self._settle(0)
-            self._asked.append(self._disk.submit(sync, path))
+    def begin(self, path: Path) -> _File:
+        """Open a file."""
+        hashing = self._hashing[len(self._files) % len(self._hashing)]
+        self._files.append(_File(path, path.open("wb", buffering=0), hashlib.sha256(), hashing, []))
+        return self._files[-1]
 
-    def put(self, piece: memoryview | Span, counted: int) -> None:
-        """Write and hash a piece; wait while too much of others is still to be written."""
+    def put(self, file: _File, piece: memoryview | Span, counted: int) -> None:
+        """Write and hash a piece of a file; wait while too much of others is still to be written."""
         held = 0 if isinstance(piece, Span) else len(piece)
-        self._settle(max(0, WAITING - held))
-        both = self._writing.submit(self._write, piece, counted), self._hashing.submit(self._hash, piece)
-        self._waiting.append((*both, held))
+        while self._waiting and self._size + held > WAITING:
+            tasks, freed = self._waiting.popleft()
+            for task in tasks:
+                task.result()
+            self._size -= freed
+        both = [
+            self._writing.submit(self._write, file, piece, counted),
+            file.hashing.submit(_hash, file, piece),
+        ]
+        file.tasks.extend(both)
+        self._waiting.append((both, held))
         self._size += held
 
-    def _settle(self, size: int) -> None:
-        """Wait until no more than so many bytes are held; 0: until everything is done."""
-        while self._waiting and (self._size > size or size == 0):
-            written, hashed, held = self._waiting.popleft()
-            written.result()
-            hashed.result()
-            self._size -= held
+    def end(self, file: _File) -> None:
+        """Close a file and ask the disk for it, once all that was put is in it."""
+        self._ends.append(self._disk.submit(_end, file))
 
-    def _write(self, piece: memoryview | Span, counted: int) -> None:
+    def _write(self, file: _File, piece: memoryview | Span, counted: int) -> None:
         if isinstance(piece, Span):
-            _copy(piece, self._file)
+            _copy(piece, file.handle, self.done)
         else:
-            _write_all(self._file, piece)
-        self.done(counted)
-
-    def _hash(self, piece: memoryview | Span) -> None:
-        if isinstance(piece, Span):
-            for block in _blocks(piece):
-                self._digest.update(block)
-        else:
-            self._digest.update(piece)
+            _write_all(file.handle, piece)
+            self.done(counted)
 
 
-def _copy(span: Span, into: BinaryIO) -> None:
+def _hash(file: _File, piece: memoryview | Span) -> None:
+    for block in _blocks(piece) if isinstance(piece, Span) else [piece]:
+        file.digest.update(block)
+
+
+def _end(file: _File) -> None:
+    for task in file.tasks:
+        task.result()
+    os.fsync(file.handle.fileno())
+    file.handle.close()
+
+
+def _copy(span: Span, into: BinaryIO, told: Callable[[int], None]) -> None:
     """Copy bytes from file to file, in the kernel where it can."""
     done = 0
     with contextlib.suppress(OSError, AttributeError), span.file.open("rb") as file:
         while done < span.nbytes:
             left = min(span.nbytes - done, PIECE)
-            done += os.copy_file_range(file.fileno(), into.fileno(), left, span.begin + done)
+            count = os.copy_file_range(file.fileno(), into.fileno(), left, span.begin + done)
+            done += count
+            told(count)
+            if not count:
+                break
     for block in _blocks(span._replace(begin=span.begin + done, nbytes=span.nbytes - done)):
         _write_all(into, block)
+        told(len(block))
 
 
 def _blocks(span: Span) -> Iterator[memoryview]:
