@@ -43,7 +43,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 CHILD = """
 import sys
 from convert.__main__ import cli
-import convert.to_hf, danlu.model.decoder, transformers.utils
+import convert.source_step, convert.to_hf, danlu.model.decoder, transformers.utils
 torch = sys.modules["torch"]
 torch.set_num_threads(1)
 if len(sys.argv) > 1:
