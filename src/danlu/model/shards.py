@@ -27,8 +27,8 @@ from torch import Tensor
 from danlu.model.disk import INDEX, WORDS, Span
 
 SHARD_SIZE = 4 << 30
-PIECE = 32 << 20  # bytes of a piece, about
-WAITING = 3 * PIECE  # bytes that may wait to be written
+PIECE = 16 << 20  # bytes of a piece, about
+WAITING = 2 * PIECE  # bytes that may wait to be written
 BLOCK = 256 << 10  # bytes of what is read only to be hashed or written on
 
 Described = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
