@@ -29,6 +29,7 @@ from danlu.model.disk import INDEX, WORDS, Span
 SHARD_SIZE = 4 << 30
 PIECE = 16 << 20  # bytes of a piece, about
 WAITING = 2 * PIECE  # bytes that may wait to be written
+OPEN = 4  # files under way at once
 BLOCK = 256 << 10  # bytes of what is read only to be hashed or written on
 
 Described = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
@@ -175,7 +176,9 @@ class _Behind:
                 file.handle.close()
 
     def begin(self, path: Path) -> _File:
-        """Open a file."""
+        """Open a file, once no more than a few are open."""
+        if len(self._ends) >= OPEN:
+            self._ends[-OPEN].result()
         hashing = self._hashing[len(self._files) % len(self._hashing)]
         self._files.append(_File(path, path.open("wb", buffering=0), hashlib.sha256(), hashing, []))
         return self._files[-1]
