@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ QUESTION: Message = {"role": "user", "content": "1+1?\n等于几？"}
 ANSWER: Message = {"role": "assistant", "content": "2。"}
 THOUGHT: Message = {"role": "assistant", "content": "2", "reasoning_content": "One and one."}
 RESULT: Message = {"role": "tool", "tool_call_id": "abcdefghi", "name": "weather_of", "content": "晴 25°C"}
+WAYS: tuple[dict[str, bool], ...] = ({}, {"add_generation_prompt": True}, {"enable_thinking": False})
 CHATS: list[dict[str, Any]] = [
     {"messages": [QUESTION]},
     {"messages": [QUESTION, ANSWER]},
@@ -80,9 +82,8 @@ def _files(case: Case, ours: Tokenizer) -> Faults:
         yield Fault("tokenizer.json", error.problem)
         return
     if written.template != ours.template:
-        yield Fault(
-            "chat_template.jinja", f"{_first_difference(written.template or '', ours.template or '')}"
-        )
+        found, wanted = written.template or "", ours.template or ""
+        yield Fault("chat_template.jinja", _first_difference(found, wanted))
     inside = read_json(case.folder / "tokenizer_config.json").get("chat_template", ours.template)
     if inside != ours.template:
         yield Fault("tokenizer_config.json: chat_template", "is not the one of chat_template.jinja")
@@ -124,10 +125,10 @@ def _meaning(words: Tokenizer) -> tuple[Any, ...]:
     )
 
 
-def _chats(theirs: Any, ours: Tokenizer) -> Any:
+def _chats(theirs: Any, ours: Tokenizer) -> Iterator[tuple[int, Fault | None]]:
     """Yield (1 if it could be compared, what is wrong) for each way of asking."""
     for chat in CHATS:
-        for more in ({}, {"add_generation_prompt": True}, {"enable_thinking": False}):
+        for more in WAYS:
             messages, tools = chat["messages"], chat.get("tools")
             try:
                 wanted = encode_chat(ours, messages, tools, **more).ids
