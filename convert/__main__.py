@@ -42,9 +42,11 @@ def main() -> None:
         run(cli, "python -m convert")
     except SystemExit as leave:
         code = leave.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0)
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":

@@ -63,6 +63,8 @@ class Adapter:
         """By the weight they stand for: names of tensors trained whole."""
         for name in self.disk:
             self._place(name)
+        for weight in self.factors.keys() & self.replaced.keys():
+            raise UserError(f"{folder}: {weight}: is changed and replaced at once", "one of the two")
         for weight, pair in self.factors.items():
             if pair.keys() != {"A", "B"}:
                 raise UserError(
@@ -70,6 +72,10 @@ class Adapter:
                 )
 
     def _check(self) -> None:
+        for key in ("r", "lora_alpha"):
+            value = self.config.get(key)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+                raise UserError(f"{self.folder}: {CONFIG}: {key}: is {value}", "a number above 0")
         if self.config.get("peft_type") != "LORA":
             raise UserError(f"{self.folder}: peft_type: is {self.config.get('peft_type')}", "LORA")
         for key, plain in NOT_PLAIN.items():
@@ -91,11 +97,17 @@ class Adapter:
             raise UserError(f"{self.folder}: {name}: is no tensor of a PEFT adapter", f"{PREFIX}...")
         inner = name.removeprefix(PREFIX)
         if found := FACTOR.fullmatch(inner):
-            self.factors.setdefault(f"{found['module']}.weight", {})[found["which"]] = name
+            pair = self.factors.setdefault(f"{found['module']}.weight", {})
+            self._once(pair, found["which"], name)
         elif ".lora_" in inner or "base_layer" in inner:
             raise UserError(f"{self.folder}: {name}: is not known here", "an adapter of A and B alone")
         else:
-            self.replaced[inner.replace(".modules_to_save", "").replace(".default", "")] = name
+            self._once(self.replaced, inner.replace(".modules_to_save", "").replace(".default", ""), name)
+
+    def _once(self, known: dict[str, str], key: str, name: str) -> None:
+        if key in known:
+            raise UserError(f"{self.folder}: {name}: says what {known[key]} says as well", "one of the two")
+        known[key] = name
 
     def check_fits(self, names: Iterable[str], architecture: str) -> None:
         """Refuse an adapter that changes a tensor the model does not have."""
@@ -105,6 +117,15 @@ class Adapter:
                 f"{self.folder}: {unknown[0]}: {architecture} has no such tensor",
                 "the base model that the adapter was made on",
             )
+
+    def check_ties(self, tied: bool, embedding: str, head: str) -> None:
+        """Refuse to change one of two tensors that are one: the model with the adapter has two."""
+        for name in (embedding, head):
+            if tied and self.changes(name):
+                raise UserError(
+                    f"{self.folder}: {name}: is changed, and the base ties embedding and head",
+                    "an adapter on the layers alone; or a base whose head is its own",
+                )
 
     def changes(self, name: str) -> bool:
         """Return whether a tensor is another one with the adapter."""
@@ -116,6 +137,9 @@ class Adapter:
             return self._fitting(name, self.disk.get(self.replaced[name]).float(), weight)
         pair = self.factors[name]
         a, b = (self.disk.get(pair[which]).float() for which in "AB")
+        if not a.shape[0] == b.shape[1] == self.rank(name):
+            shapes = f"A is {tuple(a.shape)}, B {tuple(b.shape)}, the rank {self.rank(name)}"
+            raise UserError(f"{self.folder}: {name}: {shapes}", "the adapter_config.json of these tensors")
         added = (b @ a) * self.scale(name)
         if self.config.get("fan_in_fan_out") or "lora_embedding_" in pair["A"]:
             added = added.T
@@ -129,10 +153,14 @@ class Adapter:
             )
         return found
 
+    def rank(self, name: str) -> int:
+        """Return how many rows A has."""
+        module = name.removesuffix(".weight")
+        return int(_patterned(self.config.get("rank_pattern"), module, self.config["r"]))
+
     def scale(self, name: str) -> float:
         """Return what the product is multiplied by."""
-        module = name.removesuffix(".weight")
-        rank = float(_patterned(self.config.get("rank_pattern"), module, self.config["r"]))
+        module, rank = name.removesuffix(".weight"), self.rank(name)
         alpha = float(_patterned(self.config.get("alpha_pattern"), module, self.config["lora_alpha"]))
         return alpha / rank**0.5 if self.config.get("use_rslora") else alpha / rank
 
@@ -147,6 +175,6 @@ class Adapter:
 def _patterned(patterns: dict[str, Any] | None, module: str, usual: Any) -> Any:
     """Return the value of the first pattern that a module's name ends with, as PEFT finds it."""
     for pattern, value in (patterns or {}).items():
-        if re.match(rf".*\.{pattern}$", module) or re.fullmatch(pattern, module):
+        if re.match(rf"(.*\.)?({pattern})$", module):
             return value
     return usual

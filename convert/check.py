@@ -67,6 +67,8 @@ def command(
     python -m convert check out/full_sft_512-hf --against out/full_sft_512 --check vllm
     """
     called = called or str(folder)
+    if report:
+        paths.need_writable(report.parent)
     case = open_case(folder, against, adapter, tokenizer, brought_in)
     faults = []
     for fault in found_by(case, BY_CHECK[check]):
@@ -75,6 +77,7 @@ def command(
         faults.append(fault._asdict())
     if report:
         text = json.dumps({"faults": faults, "measured": case.measured}, ensure_ascii=False, indent=2)
+        report.parent.mkdir(parents=True, exist_ok=True)
         paths.write_text(report, text)
     if faults:
         say(f"{called}: {len(faults)} {'fault' if len(faults) == 1 else 'faults'}")

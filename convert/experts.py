@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from convert import manifest, options
-from convert.export import check_free
+from convert.export import check_apart, check_free, full_disk_told
 from convert.progress import progress
 from danlu import __version__
 from danlu.base import paths
@@ -27,6 +27,8 @@ from danlu.model.layout import Target
 from danlu.model.shards import write
 
 NOT_COPIED = ("*.safetensors", "*.bin", INDEX, "*.index.json", "manifest.json")
+
+SERVING = ("README.md", "serve.json")  # which tell how to serve, and stacks are not served
 
 
 @click.command()
@@ -48,6 +50,7 @@ def command(way: str, folder: Path, out: Path, shard_size: int) -> None:
     python -m convert experts merge out/full_sft_512_moe --out out/merged
     """
     check_folder(folder)
+    check_apart(out, folder)
     check_free(out)
     cfg = read_hf(folder)
     if cfg.moe is None:
@@ -55,8 +58,12 @@ def command(way: str, folder: Path, out: Path, shard_size: int) -> None:
     laid = Laid(folder, cfg)
     stacks = [name for name in layout.shapes(cfg) if name.endswith(STACKS)]
     targets = layout.plan(laid.family, cfg, stacks if way == "merge" else ())
-    with paths.whole_folder(out) as aside:
-        shutil.copytree(folder, aside, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    size = sum(stored.nbytes for stored in laid.disk.stored.values())
+    left_out = NOT_COPIED + (SERVING if way == "merge" else ())
+    with full_disk_told(out, size), paths.whole_folder(out) as aside:
+        for file in folder.iterdir():
+            if file.is_file() and not any(file.match(pattern) for pattern in left_out):
+                shutil.copy(file, aside)
         digests = _write(laid, targets, aside, shard_size)
         manifest.write(aside, about(folder, way), digests)
     arranged = "in stacks" if way == "merge" else "one by one"
@@ -86,5 +93,5 @@ def _write(laid: Laid, targets: dict[str, Target], folder: Path, shard_size: int
 
 def _number(laid: Laid, target: Target) -> torch.dtype:
     if target.pieces:
-        return laid.dtype(target.pieces[0].unit)
+        return layout.dtype_of(target, laid)
     return laid.disk.stored[laid.names[target.name]].dtype

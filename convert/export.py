@@ -117,15 +117,22 @@ def full_disk_told(out: Path, size: int) -> Iterator[None]:
 
 def check_place(out: Path, source: Source, *beside: Path) -> None:
     """Refuse to write over what is read."""
-    place = out.resolve()
-    for read in (source.folder.resolve(), *(one.resolve() for one in beside)):
-        if place == read or (out.exists() and place in read.parents):
-            raise UserError(f"--out: {out}: is what is being read", "another folder")
-        if read in place.parents:
-            raise UserError(f"--out: {out}: lies in what is being read", "a folder beside it")
-    if (place.parent / "config.yaml").is_file() and place.name.startswith(STEP):
+    check_apart(out, source.folder, *beside)
+    if (out.resolve().parent / "config.yaml").is_file() and out.name.startswith(STEP):
         raise UserError(f"--out: {out}: is where the run saves its checkpoints", "a folder outside the run")
     check_free(out)
+
+
+def check_apart(out: Path, *read: Path) -> None:
+    """Refuse a place that is, holds, or lies in what is read."""
+    place = out.resolve()
+    if not place.name or place == Path.cwd().resolve():
+        raise UserError(f"--out: {out}: is where you stand", "a folder to be made, such as out/NAME")
+    for one in (path.resolve() for path in read):
+        if place == one or (out.exists() and place in one.parents):
+            raise UserError(f"--out: {out}: is what is being read", "another folder")
+        if one in place.parents:
+            raise UserError(f"--out: {out}: lies in what is being read", "a folder beside it")
 
 
 def check_free(out: Path) -> None:

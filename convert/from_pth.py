@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from convert import minimind, minimind_lora, options
+from convert import minimind_lora, options
 from convert.export import Order, check_free, export
 from convert.minimind import Hints
 from danlu.base import paths
@@ -39,10 +39,6 @@ def command(file: Path, out: Path, tokenizer: Path | None, check: str, **known: 
         _adapter(file, out)
         return
     hints = Hints(**known)  # type: ignore[arg-type]
-    found = minimind.read(file, hints)
-    if found.assumed:
-        taken = ", ".join(f"{key}={value}" for key, value in found.assumed.items())
-        say(f"{file}: generation {found.generation}; not told by its tensors, so as usual: {taken}")
     order = Order(str(file), out, None, check=check, brought_in=True, hints=hints, tokenizer=tokenizer)
     if "tokenizer.json" not in export(order)["files"]:
         say(options.WORDLESS)

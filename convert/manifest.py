@@ -41,7 +41,10 @@ def is_ours(folder: Path) -> bool:
 
 def faults(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield (file, what is wrong with it) for every file that is not as it was written."""
-    listed = read(folder).get("files", {})
+    listed = read(folder).get("files")
+    if not isinstance(listed, dict) or not all(isinstance(one, dict) for one in listed.values()):
+        yield FILE, "does not list its files"
+        return
     there = {path.name for path in folder.iterdir()} - {FILE}
     for name in sorted(listed.keys() - there):
         yield name, "is missing"
@@ -49,7 +52,7 @@ def faults(folder: Path) -> Iterator[tuple[str, str]]:
         yield name, "was not there when the folder was made"
     for name in sorted(listed.keys() & there):
         size = (folder / name).stat().st_size
-        if size != listed[name]["size"]:
-            yield name, f"has {size:,} bytes, {listed[name]['size']:,} were written"
-        elif sha256(folder / name) != listed[name]["sha256"]:
+        if size != listed[name].get("size"):
+            yield name, f"has {size:,} bytes, {listed[name].get('size')} were written"
+        elif not (folder / name).is_file() or sha256(folder / name) != listed[name].get("sha256"):
             yield name, "is not what was written: its SHA-256 differs"

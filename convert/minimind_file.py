@@ -36,6 +36,8 @@ def tensors(path: Path) -> dict[str, Tensor]:
         if not isinstance(tensor, Tensor):
             raise UserError(f"{path}: {key}: is a {type(tensor).__name__}, not a tensor", WANTED)
         name = bare(str(key))
+        if name in found:
+            raise UserError(f"{path}: {key}: is there twice, once in a wrapper", WANTED)
         if not name.endswith(TABLES):
             found[name] = _weight(path, name, tensor)
     return found

@@ -23,7 +23,7 @@ check = click.option(
     default="logits",
     show_default=True,
     help="logits: every bit, every field, the template, and answers beside transformers'. vllm: and vLLM's."
-    " tensors: all but answers. none: nothing.",
+    " tensors: bits and fields alone. none: nothing.",
 )
 brought_check = click.option(
     "--check",

@@ -15,7 +15,9 @@ def read_json(path: Path) -> dict[str, Any]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
+            if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                raise
             raise UserError(f"{path}: cannot be read: {error}", "mend it, or convert anew") from None
         return found if isinstance(found, dict) else {}
     return {}

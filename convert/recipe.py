@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from convert.adapter import Adapter
+from convert.own_head import OwnHead
 from convert.source import Source
 from danlu.base.errors import UserError, nearest
 from danlu.model import layout, weights
 from danlu.model.families import FAMILIES, Family, choose, get, own, to_hf
+from danlu.model.laid import tied_names
 from danlu.model.layout import Target
 from danlu.model.shape import ModelConfig
 
@@ -44,7 +46,14 @@ class Recipe:
         found = layout.plan(self.family, self.source.cfg, self.stacked)
         if self.adapter:
             self.adapter.check_fits(found, self.family.architecture)
+            head, embedding = tied_names(self.family)
+            self.adapter.check_ties(self.tied, embedding, head)
         return found
+
+    @property
+    def tied(self) -> bool:
+        """Whether embedding and head are one, though the head may be written out."""
+        return self.source.cfg.tie_word_embeddings or isinstance(self.source.ours, OwnHead)
 
     @functools.cached_property
     def ours(self) -> layout.Ours:
@@ -54,7 +63,7 @@ class Recipe:
         """Return the number format a tensor is written in."""
         if self.dtype is not None:
             return weights.exact_or(self.dtype)(target)
-        return self.source.ours.dtype(target.pieces[0].unit) if target.pieces else self.source.dtype
+        return layout.dtype_of(target, self.source.ours) if target.pieces else self.source.dtype
 
     def change(self, target: Target) -> weights.Change | None:
         """Return what a tensor goes through before its cast, its adapter or a look at its range, if any."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from convert.checks.case import CannotCheck, Case, Fault, Faults
@@ -28,10 +30,12 @@ def check(case: Case) -> Faults:
         raise CannotCheck(error.problem, f"{error.hint}; or --check logits") from None
     worst, equal = 0.0, 0
     for one, tokens, logprobs in zip(mine, theirs.tokens, theirs.logprobs):
+        if len(tokens) != len(one.greedy):
+            yield Fault("vLLM's tokens", f"are {len(tokens)}, {len(one.greedy)} were asked for")
         step = next((n for n, (a, b) in enumerate(zip(one.greedy, tokens)) if a != b), None)
         equal += step is None
         same = zip(one.logprobs[:step], logprobs)
-        apart = max((abs(a - b) for a, b in same), default=0.0)
+        apart = max((abs(a - b) if a == a and b == b else math.inf for a, b in same), default=0.0)
         worst = max(worst, apart)
         length = one.logits_TV.shape[0]
         if apart > LIMIT:

@@ -71,8 +71,8 @@ def check(case: Case) -> Faults:
         case.measured["logits"] = None
         return
     cfg, words = case.recipe.source.cfg, case.recipe.source.tokenizer
-    need_memory(cfg)
     asked = prompts(words.size if words else cfg.vocab_size, cfg)
+    need_memory(cfg, asked)
     say(f"comparing answers: {len(asked)} prompts of {', '.join(str(len(one)) for one in asked)} tokens")
     with torch.inference_mode():
         yield from _against_peer(case, peer, asked)
@@ -86,13 +86,14 @@ def peer_of(case: Case) -> Path | None:
     return None
 
 
-def need_memory(cfg: ModelConfig) -> None:
-    """Refuse to begin what would not fit: one model in float32 at a time."""
-    wanted, free = count(cfg) * 4 * 1.1 + (1 << 29), psutil.virtual_memory().available
+def need_memory(cfg: ModelConfig, asked: list[list[int]]) -> None:
+    """Refuse to begin what would not fit: one model in float32 at a time, and three sides' logits."""
+    logits = 4 * cfg.vocab_size * (3 * sum(map(len, asked)) + 4 * max(map(len, asked)))
+    wanted, free = count(cfg) * 4 * 1.1 + logits + (1 << 29), psutil.virtual_memory().available
     if wanted > free:
         raise CannotCheck(
             f"comparing answers takes {wanted / 1e9:,.1f} GB of memory, {free / 1e9:,.1f} GB are free",
-            "--check tensors, which needs little: every bit, every field, the template, but no answers",
+            "--check tensors, which needs little: every bit and every field, but no words and no answers",
         )
 
 

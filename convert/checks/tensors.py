@@ -44,6 +44,8 @@ def _one(case: Case, target: Target) -> Faults:
         yield Fault(name, f"is {stored.shape}, the model's is {target.shape}")
     elif case.ours and stored.dtype != case.recipe.number(target):
         yield Fault(name, f"is {stored.dtype}, {case.recipe.number(target)} was to be written")
+    elif not stored.dtype.is_floating_point:
+        yield Fault(name, f"holds {stored.dtype}, weights are real numbers")
     elif stored.dtype != (most := case.recipe.number(target)) and stored.dtype.itemsize <= most.itemsize:
         yield Fault(name, f"is {stored.dtype}, most of the weights are {most}")
     else:

@@ -48,12 +48,13 @@ def ask(model: Decoder, prompt: list[int], more: int) -> Trace:
         trace.gaps.append(float(best.values[0] - best.values[1]))
         trace.logprobs.append(float(best.values[0] - last_V.logsumexp(-1)))
         read.append(trace.greedy[-1])
-        last_V = _logits(model, read)[-1]
+        last_V = _logits(model, read, last=True)[-1]
     return trace
 
 
-def _logits(model: Decoder, tokens: list[int]) -> Tensor:
-    return model.logits(model(torch.tensor([tokens])).hidden[0]).float()
+def _logits(model: Decoder, tokens: list[int], last: bool = False) -> Tensor:
+    hidden_TC = model(torch.tensor([tokens])).hidden[0]
+    return model.logits(hidden_TC[-1:] if last else hidden_TC).float()
 
 
 def ask_peer(model: Any, asked: list[list[int]], greedy: list[list[int]], best: int) -> list[Trace]:

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,11 +117,12 @@ def _beside(path: Path, what: str) -> Path:
 
 def recover(path: Path) -> None:
     """Mend what a process of this host that was killed while replacing `path` left behind."""
-    for left in path.parent.glob(f".{path.name}.*-{platform.node()}-*"):
-        process = left.name.rpartition("-")[2]
-        if not process.isdecimal() or Path(f"/proc/{process}").exists() or not Path("/proc").is_dir():
+    form = re.compile(rf"\.{re.escape(path.name)}\.(writing|replaced)-{re.escape(platform.node())}-(\d+)")
+    for left in path.parent.iterdir() if path.parent.is_dir() else ():
+        found = form.fullmatch(left.name)
+        if not found or Path(f"/proc/{found[2]}").exists() or not Path("/proc").is_dir():
             continue
-        if ".replaced-" in left.name and not path.exists():
+        if found[1] == "replaced" and not path.exists():
             left.rename(path)
         else:
             shutil.rmtree(left, ignore_errors=True)

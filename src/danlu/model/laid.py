@@ -6,6 +6,7 @@ there belongs to it. What published files hold besides is named by the family or
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,9 @@ class Laid:
         self.folder, self.cfg = folder, cfg
         self.family = family or get(read_type(folder))
         self.disk = Disk(folder)
+        if cfg.num_hidden_layers > len(self.disk.stored):
+            problem = f"{cfg.num_hidden_layers} layers, and there are {len(self.disk.stored)} tensors"
+            raise UserError(f"{folder}: num_hidden_layers: {problem}", "the config.json of these weights")
         self.names = _Names(self.disk, self.family)
         stacked = [name for name in self.names if name.endswith(STACKS)]
         self.targets = layout.plan(self.family, cfg, stacked)
@@ -43,9 +47,14 @@ class Laid:
         self._check()
 
     def dtype(self, unit: Unit) -> torch.dtype:
-        """Return the number format in which a unit is stored."""
-        stored = self._of.get(unit) or self._of[Unit(unit.name, None if unit.expert is not None else 0)]
-        return self.disk.stored[self.names[stored[0].name]].dtype
+        """Return the number format that holds all of a unit, as its parts are stored."""
+        targets = self._of.get(unit) or self._of.get(Unit(unit.name)) or self._experts(unit)
+        found = (self.disk.stored[self.names[target.name]].dtype for target in targets)
+        return functools.reduce(torch.promote_types, found)
+
+    def _experts(self, unit: Unit) -> list[Target]:
+        count = self.cfg.moe.num_experts if self.cfg.moe else 0
+        return [target for expert in range(count) for target in self._of[Unit(unit.name, expert)]]
 
     def unit(self, unit: Unit) -> Tensor:
         """Return one of our tensors, or one expert's share, in the number format it is stored in."""
@@ -53,7 +62,8 @@ class Laid:
             return self.disk.rows(self.names[unit.name], unit.expert, unit.expert + 1)[0]
         if unit not in self._of:
             experts = range(self.cfg.moe.num_experts if self.cfg.moe else 0)
-            return torch.stack([self.unit(Unit(unit.name, expert)) for expert in experts])
+            number = self.dtype(unit)
+            return torch.stack([self.unit(Unit(unit.name, expert)).to(number) for expert in experts])
         pieces = [(target, made) for target in self._of[unit] for made in target.pieces if made.unit == unit]
         first = pieces[0][1]
         if len(pieces) == 1 and not first.part.fused and not first.part.place and first.part.factor == 1.0:

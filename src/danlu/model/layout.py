@@ -127,12 +127,17 @@ def build(target: Target, ours: Ours, like: torch.dtype) -> Tensor:
         piece = piece * part.factor if part.factor != 1.0 else piece
         if part.fused is None:
             return piece
-        whole = torch.empty(target.shape, dtype=piece.dtype) if whole is None else whole
+        whole = torch.empty(target.shape, dtype=dtype_of(target, ours)) if whole is None else whole
         place = part.fused.of(whole)
         place.copy_(piece.reshape(place.shape))
         filled += piece.numel()
     assert whole is not None and filled == math.prod(target.shape), f"{target.name}: is filled in part only"
     return whole
+
+
+def dtype_of(target: Target, ours: Ours) -> torch.dtype:
+    """Return the number format that holds all a tensor on disk is made of."""
+    return functools.reduce(torch.promote_types, (ours.dtype(made.unit) for made in target.pieces))
 
 
 def in_pieces(target: Target, ours: Ours, like: torch.dtype, limit: int) -> Iterator[Tensor]:

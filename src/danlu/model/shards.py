@@ -24,7 +24,8 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-from danlu.model.disk import INDEX, WORDS, Span
+from danlu.base.errors import UserError
+from danlu.model.disk import AGAIN, INDEX, WORDS, Span
 
 SHARD_SIZE = 4 << 30
 PIECE = 16 << 20  # bytes of a piece, about
@@ -166,12 +167,15 @@ class _Behind:
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:
-        for thread in self._threads:
-            thread.shutdown(wait=kind is not None, cancel_futures=kind is not None)
+        failed = kind is not None
         try:
-            for end in self._ends if kind is None else ():
+            for end in () if failed else self._ends:
+                failed = True
                 end.result()
+                failed = False
         finally:
+            for thread in self._threads:
+                thread.shutdown(cancel_futures=failed)
             for file in self._files:
                 file.handle.close()
 
@@ -242,12 +246,16 @@ def _copy(span: Span, into: BinaryIO, told: Callable[[int], None]) -> None:
 def _blocks(span: Span) -> Iterator[memoryview]:
     """Yield bytes of a file, a block at a time, each in the room of the one before."""
     room, left = memoryview(bytearray(BLOCK)), span.nbytes
-    with span.file.open("rb", buffering=0) as file:
+    try:
+        file = span.file.open("rb", buffering=0)
+    except OSError as error:
+        raise UserError(f"{span.file}: cannot be read: {error.strerror}", AGAIN) from None
+    with file:
         file.seek(span.begin)
         while left:
             count = file.readinto(room[: min(left, BLOCK)])
             if not count:
-                raise OSError(f"{span.file}: ends {left:,} bytes too early")
+                raise UserError(f"{span.file}: ends {left:,} bytes too early", AGAIN)
             yield room[:count]
             left -= count
 

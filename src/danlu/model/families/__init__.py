@@ -132,6 +132,9 @@ def from_hf(described: dict[str, Any], source: str = "config.json") -> ModelConf
     except Unknown as error:
         hint = "another model: these weights were trained with it, so config.json alone must not change"
         raise UserError(f"{source}: {error}", hint) from None
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        problem = f"{source}: a value is of another kind than it must be: {error}"
+        raise UserError(problem, "the config.json that came with the weights") from None
     cfg = check(ModelConfig, keys, source)
     return cfg if family.leaves else _may_stay(cfg, source)
 
