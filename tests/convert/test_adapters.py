@@ -137,6 +137,15 @@ def renamed(old, new):
     return spoil
 
 
+def doubled(old, new):
+    def spoil(folder):
+        state = load_file(folder / WEIGHTS)
+        again = {name.replace(old, new): torch.zeros_like(one) for name, one in state.items() if old in name}
+        save_file(state | again, folder / WEIGHTS)
+
+    return spoil
+
+
 def dropped(part):
     def spoil(folder):
         state = load_file(folder / WEIGHTS)
@@ -167,6 +176,12 @@ REFUSED = {
         renamed("q_proj", "query"),
         r"model\.layers\.0\.self_attn\.query\.weight: .* no such tensor",
     ),
+    "another rank than its tensors": (config(r=16), "the rank 16"),
+    "no rank": (config(r=None), "r: is None"),
+    "no scale": (config(lora_alpha=0), "lora_alpha: is 0"),
+    "said twice": (doubled(f"{FIRST}.lora_A.weight", f"{FIRST}.lora_A.default.weight"), "says what"),
+    "changed and replaced": (doubled(f"{FIRST}.lora_A.weight", f"{FIRST}.weight"), "changed and replaced"),
+    "one half of a tied pair": (renamed(FIRST, "model.embed_tokens"), "base ties embedding and head"),
     "half a pair": (dropped(f"{FIRST}.lora_B"), f"{FIRST}.weight: has no B"),
     "no config": (lambda folder: (folder / CONFIG).unlink(), "holds no adapter"),
     "no weights": (lambda folder: (folder / WEIGHTS).unlink(), "adapter_model"),

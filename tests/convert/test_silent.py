@@ -17,6 +17,7 @@ from convert.checks.peer import transformers
 from convert.export import export
 from danlu.base.errors import UserError
 from danlu.checkpoint.store import Store
+from danlu.model import weights
 from danlu.model.disk import Disk
 from exports import edited, put, tensors
 from model_shapes import model
@@ -146,6 +147,33 @@ def test_a_tied_model_with_its_head_written_too_is_read_if_both_are_one(tmp_path
     tensors(lambda state: state["lm_head.weight"].mul_(2))(source)
     with pytest.raises(UserError, match="lm_head.weight: differs from model.embed_tokens.weight"):
         exports.exported(source, tmp_path / "other")
+
+
+@pytest.mark.parametrize("shape, keys", [("llama", {"arch": "Phi3ForCausalLM"}), ("qwen3_moe", {})])
+def test_parts_of_several_formats_are_rounded_by_none_of_them(tmp_path, shape, keys):
+    """What lies in one tensor elsewhere, or in one of ours, is as exact as its most exact part."""
+    cfg = exports.speaking(shape, tie_word_embeddings=False)
+    source = exports.finished(tmp_path / "source", cfg)
+    tensors(lambda state: state.update({k: v.bfloat16() for k, v in state.items() if ".gate_proj" in k}))(
+        source
+    )
+    tensors(lambda state: state.update({k: v.bfloat16() for k, v in state.items() if ".q_proj" in k}))(source)
+    out = exports.exported(source, tmp_path / "hf", torch.float32, **keys)
+    assert exports.faults(out, source) == []
+    again = weights.read_state(out)
+    for name, tensor in weights.read_state(source).items():
+        assert torch.equal(again[name], tensor), name
+
+
+def test_whole_numbers_are_no_weights(tmp_path):
+    source = exports.finished(tmp_path / "source", exports.speaking())
+    out = exports.exported(source, tmp_path / "hf", torch.float32)
+    exports.without_manifest(out)
+    exports.foreign(out)
+    tensors(lambda state: state.update({k: v.int() for k, v in state.items() if ".up_proj" in k}))(out)
+    assert any(
+        "up_proj" in fault.place and "real numbers" in fault.problem for fault in exports.faults(out, source)
+    )
 
 
 def test_a_foreign_folder_may_be_wider_here_and_there_and_never_narrower(tmp_path):
