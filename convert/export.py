@@ -88,8 +88,7 @@ def export(order: Order) -> dict[str, Any]:
     paths.need_space(order.out, recipe.size + BESIDE)
     size = f"{count(source.cfg) / 1e6:,.1f} M parameters"
     say(f"{source.named}: {source.kind}, {size}; leaves as {recipe.why()}")
-    warned = [] if order.brought_in else serving.warnings(recipe)
-    for warning in warned:
+    for warning in [] if order.brought_in else serving.warnings(recipe):
         say(f"note: {warning}")
     with full_disk_told(order.out, recipe.size), paths.whole_folder(order.out) as aside:
         digests = write_weights(recipe, aside, order.shard_size)

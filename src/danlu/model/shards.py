@@ -80,11 +80,11 @@ def write(
             name = "model.safetensors"
             if len(files) > 1:
                 name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
-            written[name] = behind.begin(folder / name)
-            behind.put(written[name], _header(names, described), 0)
+            file = written[name] = behind.begin(folder / name)
+            behind.put(file, _header(names, described), 0)
             for piece in _joined(names, described, pieces):
-                behind.put(written[name], piece if isinstance(piece, Span) else _bytes(piece), piece.nbytes)
-            behind.end(written[name])
+                behind.put(file, piece if isinstance(piece, Span) else _bytes(piece), piece.nbytes)
+            behind.end(file)
             where |= dict.fromkeys(names, name)
     digests = {name: file.digest.hexdigest() for name, file in written.items()}
     total = sum(size_of(*one) for one in described.values())
@@ -138,7 +138,6 @@ def _header(names: list[str], described: Described) -> memoryview:
 class _File(NamedTuple):
     """One file under way."""
 
-    path: Path
     handle: BinaryIO
     digest: Any
     hashing: ThreadPoolExecutor
@@ -184,7 +183,7 @@ class _Behind:
         if len(self._ends) >= OPEN:
             self._ends[-OPEN].result()
         hashing = self._hashing[len(self._files) % len(self._hashing)]
-        self._files.append(_File(path, path.open("wb", buffering=0), hashlib.sha256(), hashing, []))
+        self._files.append(_File(path.open("wb", buffering=0), hashlib.sha256(), hashing, []))
         return self._files[-1]
 
     def put(self, file: _File, piece: memoryview | Span, counted: int) -> None:
