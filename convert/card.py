@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from convert.recipe import Recipe
+from danlu.generate.profile import Profile, vllm_options
 from danlu.model.size import active, count
 
 TEXT = """\
@@ -35,7 +35,7 @@ like the model that was trained, and the SHA-256 of every file.
 """
 
 
-def card(recipe: Recipe, name: str, profile: dict[str, Any]) -> str:
+def card(recipe: Recipe, name: str, profile: Profile) -> str:
     """Return README.md."""
     cfg = recipe.source.cfg
     size = f"{count(cfg) / 1e6:,.1f} M parameters"
@@ -45,7 +45,7 @@ def card(recipe: Recipe, name: str, profile: dict[str, Any]) -> str:
         name=name,
         architecture=recipe.family.architecture,
         size=size,
-        dtype=profile["dtype"],
+        dtype=profile.dtype,
         context=cfg.max_position_embeddings,
         hidden=cfg.hidden_size,
         layers=cfg.num_hidden_layers,
@@ -55,7 +55,7 @@ def card(recipe: Recipe, name: str, profile: dict[str, Any]) -> str:
         words=cfg.vocab_size,
         experts=_experts(recipe),
         story=_story(recipe),
-        options=" ".join(options(profile)),
+        options=" ".join(vllm_options(profile)),
     )
 
 
@@ -77,13 +77,3 @@ def _story(recipe: Recipe) -> str:
         for key, value in rows.items()
         if value
     )
-
-
-def options(profile: dict[str, Any]) -> list[str]:
-    """Return vLLM's options for a profile."""
-    words = ["--dtype", profile["dtype"], "--max-model-len", str(profile["max_model_len"])]
-    if profile["tool_parser"]:
-        words += ["--enable-auto-tool-choice", "--tool-call-parser", profile["tool_parser"]]
-    if profile["reasoning_parser"]:
-        words += ["--reasoning-parser", profile["reasoning_parser"]]
-    return words

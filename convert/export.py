@@ -173,7 +173,7 @@ def write_beside(order: Order, recipe: Recipe, folder: Path) -> None:
         )
         return
     profile = serving.profile(recipe)
-    write_json(folder / serving.FILE, profile)
+    write_json(folder / serving.FILE, profile.as_dict())
     (folder / "README.md").write_text(card.card(recipe, order.out.name, profile), encoding="utf-8")
 
 

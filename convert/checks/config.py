@@ -34,7 +34,7 @@ def check(case: Case) -> Faults:
         yield from compare("config.json", case.described, case.recipe.config())
         beside = {"generation_config.json": generation(case.recipe)}
         if not case.brought_in:
-            beside[serving.FILE] = serving.profile(case.recipe)
+            beside[serving.FILE] = serving.profile(case.recipe).as_dict()
         for name, wanted in beside.items():
             yield from compare(name, read_json(case.folder / name), wanted)
     else:

@@ -14,9 +14,9 @@ from convert.checks import config
 from convert.checks.case import Case, Fault, Faults
 from convert.checks.peer import load_words
 from convert.reading import read_json
-from convert.serving import ASKED, TOOL
 from danlu.base.errors import UserError
 from danlu.tokenizer.chat import encode_chat
+from danlu.tokenizer.speech import ASKED, TOOL
 from danlu.tokenizer.template import Message
 from danlu.tokenizer.tokenizer import Tokenizer
 
