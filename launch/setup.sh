@@ -12,8 +12,8 @@
 #
 #   --with NAME...     also an environment of its own for vllm, browser, npu or transformers4
 #                      另建 vllm、browser、npu 或 transformers4 的独立环境
-#   --extra NAME...    more of pyproject.toml in .venv/: convert, data, track, test
-#                      在 .venv/ 中加装 pyproject.toml 的 convert、data、track、test
+#   --extra NAME...    more of pyproject.toml in .venv/: convert, data, serve, mcp, track, test
+#                      在 .venv/ 中加装 pyproject.toml 的 convert、data、serve、mcp、track、test
 #   --device KIND      ascend, cuda or cpu, whatever is found here
 #                      指定 ascend、cuda 或 cpu，不自动检测
 #   --python PATH      this Python and no other
