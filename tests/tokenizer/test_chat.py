@@ -103,7 +103,8 @@ def by_hand(messages, tools):
     rest = list(messages)
     if tools:
         system = rest.pop(0)["content"] + "\n\n" if rest[0]["role"] == "system" else ""
-        schemas = "".join(json.dumps(tool, ensure_ascii=False) + "\n" for tool in tools)
+        told = [tool.get("function", tool) for tool in tools]
+        schemas = "".join(json.dumps(tool, ensure_ascii=False) + "\n" for tool in told)
         parts.append(
             (f"<|im_start|>system\n{system}# Tools\n\nThese functions may be called:\n<tools>\n{schemas}", 0)
         )
@@ -128,6 +129,16 @@ def by_hand(messages, tools):
                 said += f'<tool_call>\n{{"name": "{call["name"]}", "arguments": {arguments}}}\n</tool_call>'
             parts += [(f"<|im_start|>{role}\n", 0), (f"{said}<|im_end|>", role == "assistant"), ("\n", 0)]
     return parts
+
+
+def test_a_tool_reads_the_same_bare_or_as_servers_pass_it_on():
+    bare = {"name": "f", "description": "d", "parameters": {"properties": {}}}
+    served = {"type": "function", "function": {**bare, "strict": True}}
+    nothing_said = {"type": "function", "function": {"name": "f", "description": None, "parameters": {}}}
+    question = [user("?")]
+    expected = encode_chat(STARTER, question, [bare, {"name": "f", "parameters": {}}]).ids
+    assert encode_chat(STARTER, question, [served, nothing_said]).ids == expected
+    assert encode_chat(STARTER, question, [dict(reversed(bare.items())), nothing_said]).ids == expected
 
 
 @pytest.mark.parametrize(("messages", "tools"), CASES)
