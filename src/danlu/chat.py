@@ -18,14 +18,14 @@ from typing import Any
 import click
 
 from danlu.base import config
-from danlu.generate.settings import Sampling, checked
+from danlu.generate.settings import OF_PROGRAMS, Sampling, checked
 
 DEFAULTS: dict[str, Any] = {"temperature": 0.85, "top_p": 0.85, "max_tokens": 1024}
 
 
 def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add an option for every field of `Sampling`, its help being the field's own."""
-    for field in reversed(list(config.fields(Sampling))):
+    """Add an option for every field of `Sampling` a person may want, its help being the field's own."""
+    for field in reversed([field for field in config.fields(Sampling) if field.key not in OF_PROGRAMS]):
         default = DEFAULTS.get(field.key, field.default)
         many = field.key == "stop"
         kind: Any = float if field.type.startswith("float") else int if field.type.startswith("int") else str

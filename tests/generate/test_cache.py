@@ -49,35 +49,64 @@ def test_cached_logits_equal_the_full_forward(kind, pieces, window):
     assert cache.lengths == [40, 23, 1, 9]
 
 
+def next_hidden(model, cache, rows, tokens):
+    """Return what the model makes of one more token in each of some slots."""
+    cache.begin(rows, [1] * len(rows), 1)
+    hidden = model(
+        torch.tensor(tokens)[:, None], cache.positions(), layout=cache.layout(), cache=cache
+    ).hidden
+    cache.end()
+    return hidden[:, -1]
+
+
+def hidden_of(model, text):
+    return model(torch.tensor([text])).hidden[0, -1]
+
+
+@pytest.mark.parametrize("rows", [[0, 1], [1, 0], [2, 0], [0, 2, 1]])
 @torch.inference_mode()
-def test_a_moved_sequence_goes_on_as_if_it_had_stayed():
+def test_sequences_that_changed_places_go_on_as_if_they_had_stayed(rows):
     model, prompts = tiny(), words(20, 14, 6)
     _, cache = cached_logits(model, prompts, [20])
-    cache.move(2, 0)
-    assert cache.lengths == [6, 14, 6]
-    cache.begin(0, [1, 1], 1)
-    hidden = model(torch.tensor([[77], [78]]), cache.positions(), layout=cache.layout(), cache=cache).hidden
-    for row, text in enumerate([prompts[2] + [77], prompts[1] + [78]]):
+    cache.swap(2, 0)
+    assert cache.lengths == [6, 14, 20]
+    hidden = next_hidden(model, cache, rows, [77] * len(rows))
+    for got, row in zip(hidden, rows):
+        torch.testing.assert_close(got, hidden_of(model, prompts[2 - row] + [77]), rtol=0, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_copied_beginning_goes_on_as_if_it_had_been_read():
+    model, prompts = tiny(), words(20, 14, 6)
+    _, cache = cached_logits(model, prompts, [20])
+    cache.copy(0, 2, 13)
+    assert cache.lengths == [20, 14, 13]
+    for row, text in ((2, prompts[0][:13] + [77]), (0, prompts[0] + [77])):
         torch.testing.assert_close(
-            hidden[row, -1], model(torch.tensor([text])).hidden[0, -1], rtol=0, atol=1e-5
+            next_hidden(model, cache, [row], [77])[0], hidden_of(model, text), rtol=0, atol=1e-5
         )
 
 
+@pytest.mark.parametrize("kept", [0, 4])
 @torch.inference_mode()
-def test_what_a_slot_held_before_cannot_be_seen_not_even_as_a_broken_number():
-    model, (prompt,) = tiny(), words(9)
-    _, cache = cached_logits(model, words(30), [30], slots=1)
+def test_what_a_slot_held_before_cannot_be_seen_not_even_as_a_broken_number(kept):
+    model, (prompt, before) = tiny(), words(9, 30)
+    _, cache = cached_logits(model, [prompt[:kept] + before], [30 + kept], slots=2)
     for held in (*cache._keys.values(), *cache._values.values()):
-        held.fill_(float("nan"))
-    cache.reset(0)
-    parts = []
-    for piece in ([*prompt[:4]], [*prompt[4:]]):
+        held[0, kept : 30 + kept] = float("nan")
+    cache.keep(0, kept)
+    parts = [torch.empty(0, 64)]
+    for piece in ([*prompt[kept:5]], [*prompt[5:]]):
         cache.begin(0, [len(piece)], len(piece))
         parts.append(
             model(torch.tensor([piece]), cache.positions(), layout=cache.layout(), cache=cache).hidden[0]
         )
         cache.end()
-    torch.testing.assert_close(torch.cat(parts), model(torch.tensor([prompt])).hidden[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        torch.cat(parts), model(torch.tensor([prompt])).hidden[0, kept:], rtol=0, atol=1e-5
+    )
+    cache.swap(0, 1)
+    assert not any(held.isnan().any() for held in cache._stores())
 
 
 def test_it_grows_by_whole_blocks_and_refuses_to_outgrow_its_limit():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from danlu.base.errors import UserError
-from danlu.generate import engine
+from danlu.generate import schedule
 from danlu.generate.engine import Engine, complete, generate
 from danlu.generate.prompt import end_tokens
 from danlu.generate.sample import Sampler, Sampling
@@ -93,8 +93,8 @@ def test_seeded_answers_do_not_depend_on_batch_mates_or_slots():
 def test_long_prompts_are_read_in_pieces_and_many_in_groups(monkeypatch):
     model, prompts = tiny(), words(60, 2, 33, 16, 17)
     expected = tokens_of(model, prompts, GREEDY)
-    monkeypatch.setattr(engine, "CHUNK", 8)
-    monkeypatch.setattr(engine, "TOGETHER", 20)
+    monkeypatch.setattr(schedule, "CHUNK", 8)
+    monkeypatch.setattr(schedule, "ALONE", 20)
     assert tokens_of(model, prompts, GREEDY) == expected
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from danlu.generate import engine
+from danlu.generate import schedule
 from danlu.generate.engine import complete
 from danlu.generate.sample import Sampling
 from generate.models import TOKENIZER, tiny, words
@@ -41,7 +41,7 @@ def test_a_text_is_answered_alike_alone_and_beside_longer_ones(kind):
 def test_a_prompt_read_in_pieces_is_the_prompt_read_at_once(kind, monkeypatch):
     model, prompts = stretched(kind), words(60, 9, 27)
     at_once = answers(model, prompts)
-    monkeypatch.setattr(engine, "CHUNK", 16)
+    monkeypatch.setattr(schedule, "CHUNK", 16)
     assert answers(model, prompts) == at_once
 
 

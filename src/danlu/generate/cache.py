@@ -22,7 +22,7 @@ Letters: B rows, T new tokens, S tokens seen, K key/value heads, D their width, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -40,7 +40,11 @@ class Cache:
         self.lengths = [0] * slots
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
-        self._rows = slice(0, 0)
+        self._written = [0] * slots
+        """Tokens of each slot that hold something, fillings included."""
+        self._rows: list[int] = []
+        self._place: slice | Tensor = slice(0, 0)
+        """The same, as a store is indexed by."""
         self._counts: list[int] = []
         self._starts: list[int] = []
         self._width = 0
@@ -49,30 +53,39 @@ class Cache:
 
     def begin(
         self,
-        first: int,
+        rows: int | Sequence[int],
         counts: Sequence[int],
         width: int,
         device: torch.device | str = "cpu",
         texts: Sequence[int] | None = None,
     ) -> None:
-        """Announce a forward of `counts[i]` new tokens in slot `first + i`, filled up to `width`.
+        """Announce a forward of `counts[i]` new tokens in slot `rows[i]`, filled up to `width`.
 
-        `texts` says how long each row's text is where more of it is known than is read by now.
+        One number stands for the slots from it on. `texts` says how long each row's text is where more of
+        it is known than is read by now.
         """
-        self._rows = slice(first, first + len(counts))
+        self._rows = list(range(rows, rows + len(counts))) if isinstance(rows, int) else list(rows)
+        first = self._rows[0]
+        in_a_run = self._rows == list(range(first, first + len(counts)))
+        self._place = (
+            slice(first, first + len(counts)) if in_a_run else torch.tensor(self._rows, device=device)
+        )
         self._counts = list(counts)
-        self._starts = self.lengths[self._rows]
+        self._starts = [self.lengths[row] for row in self._rows]
         self._width = width
         ends = [start + count for start, count in zip(self._starts, counts)]
         self._texts = list(texts or ends)
         longest = max(ends)
         assert longest <= self.max_len, f"{longest} tokens in a cache of {self.max_len}"
+        for row, start in zip(self._rows, self._starts):
+            self._written[row] = max(self._written[row], start + width)
         starts_B = torch.tensor(self._starts, device=device)
         self._positions_BT = starts_B[:, None] + torch.arange(width, device=device)
 
     def end(self) -> None:
         """Count the tokens of the forward just done."""
-        self.lengths[self._rows] = [start + count for start, count in zip(self._starts, self._counts)]
+        for row, start, count in zip(self._rows, self._starts, self._counts):
+            self.lengths[row] = start + count
 
     def positions(self) -> Tensor:
         """Return each new token's place in its own sequence."""
@@ -90,19 +103,39 @@ class Cache:
         """Keep a layer's new keys and values; return all that its rows have had, new ones included."""
         return self._put(self._keys, layer, k_BTKD), self._put(self._values, layer, v_BTKD)
 
-    def move(self, source: int, target: int) -> None:
-        """Let the sequence in slot `source` go on in `target`, whose own is forgotten."""
-        for store in (self._keys, self._values):
-            for held_RSKD in store.values():
-                held_RSKD[target] = held_RSKD[source]
-        self.lengths[target] = self.lengths[source]
+    def swap(self, one: int, other: int) -> None:
+        """Let two slots exchange their sequences."""
+        size = max(self._written[one], self._written[other])
+        for held_RSKD in self._stores():
+            kept_SKD = held_RSKD[one, :size].clone()
+            held_RSKD[one, :size] = held_RSKD[other, :size]
+            held_RSKD[other, :size] = kept_SKD
+        for told in (self.lengths, self._written):
+            told[one], told[other] = told[other], told[one]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Give a slot the first tokens of another one's sequence; its own is forgotten."""
+        for held_RSKD in self._stores():
+            held_RSKD[target, :length] = held_RSKD[source, :length]
+        self.lengths[target] = length
+        self._written[target] = max(self._written[target], length)
+
+    def keep(self, slot: int, length: int) -> None:
+        """Forget a slot's sequence but for its first tokens.
+
+        Zeros in place of the rest keep a number that overflowed in it from reaching the next sequence.
+        """
+        for held_RSKD in self._stores():
+            held_RSKD[slot, length : self._written[slot]] = 0
+        self.lengths[slot] = self._written[slot] = length
 
     def reset(self, slot: int) -> None:
-        """Forget a slot's sequence; the zeros keep an overflow in it from reaching the next one."""
-        for store in (self._keys, self._values):
-            for held_RSKD in store.values():
-                held_RSKD[slot].zero_()
-        self.lengths[slot] = 0
+        """Forget a slot's sequence."""
+        self.keep(slot, 0)
+
+    def _stores(self) -> Iterator[Tensor]:
+        yield from self._keys.values()
+        yield from self._values.values()
 
     def _seen(self) -> int:
         return max(self._starts) + self._width
@@ -111,11 +144,11 @@ class Cache:
         held_RSKD = store[layer] = self._roomy(store.get(layer), new_BTKD)
         start = self._starts[0]
         if all(other == start for other in self._starts):
-            held_RSKD[self._rows, start : start + self._width] = new_BTKD
+            held_RSKD[self._place, start : start + self._width] = new_BTKD
         else:
-            rows_B1 = torch.arange(self._rows.start, self._rows.stop, device=new_BTKD.device)[:, None]
+            rows_B1 = torch.tensor(self._rows, device=new_BTKD.device)[:, None]
             held_RSKD[rows_B1, self._positions_BT] = new_BTKD
-        return held_RSKD[self._rows, : self._seen()]
+        return held_RSKD[self._place, : self._seen()]
 
     def _roomy(self, held_RSKD: Tensor | None, like_BTKD: Tensor) -> Tensor:
         """Return a layer's store with room for the forward announced, grown if it must be."""

@@ -3,27 +3,38 @@
     for event in generate(model, tokenizer, prompts, Sampling(temperature=0.7)):
         print(event.index, event.text)
 
-`Engine` is the same with requests that come and go: `add`, `step` until nothing is `busy`,
-`cancel`. The busy requests always lie in rows 0..n-1 of the cache: when one ends, the last one
-moves into its place, so every forward reads plain slices. New prompts are read together, shortest
-first, in pieces of `CHUNK` tokens; then every request advances by one token a step.
+`Engine` is the same with requests that come and go: `add`, `step` until nothing is `busy`, `cancel`. A
+step is a bounded piece of work, so that whoever calls it hears of new requests and cancelled ones soon:
 
-A request ends with "stop" (an end token or a stop string, neither of which is shown) or with
-"length" (`max_tokens`, or the model's context is full). What it gets depends on no other request,
-up to the rounding of a batched matrix product.
+    step    every answer under way advances by one token;
+            then a piece of the prompts is read (`schedule.py`), going on from what a slot holds of
+            their beginnings already (`held.py`); a prompt read to its end has its first token
+
+The answers under way always lie in rows 0..n-1 of the cache: when one ends, the last one and it change
+places, so every such forward reads plain slices.
+
+A request ends with "stop" (an end token or a stop string, neither of which is shown; or its grammar has
+nothing to add) or with "length" (`max_tokens`, or the model's context is full). What it gets depends on
+no other request, up to the rounding of a batched matrix product.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from danlu.base.errors import UserError, nearest
+from danlu.device.ops import Layout
+from danlu.generate import held, schedule, scores
+from danlu.generate.allowed import allowed
 from danlu.generate.cache import Cache
-from danlu.generate.prompt import check_prompt, context, end_tokens
+from danlu.generate.prompt import check_prompt, check_sampling, context, end_tokens
+from danlu.generate.request import Constraint, Event, Mask, Request, Scored
 from danlu.generate.sample import Sampler, Sampling
 from danlu.generate.stop import StopStrings
 from danlu.model import rope
@@ -31,38 +42,10 @@ from danlu.model.decoder import Decoder
 from danlu.tokenizer.decoding import StreamDecoder
 from danlu.tokenizer.tokenizer import Tokenizer
 
-CHUNK = 512
-"""Tokens of each prompt read in one forward: bounds the attention mask of a long prompt."""
-TOGETHER = 8192
-"""Tokens of all prompts read in one forward, filling included: bounds the memory it needs."""
+__all__ = ["Answer", "Constraint", "Engine", "Event", "Mask", "Scored", "complete", "generate"]
 
-Mask = Callable[[Sequence[int]], "Tensor | None"]
-"""Given a request's tokens so far, which words may come next (bool [V]); None allows all."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One token of one request: its text as far as it may be shown, and why the answer ended."""
-
-    index: int
-    token: int
-    text: str
-    finish: str | None = None
-
-
-@dataclass
-class Request:
-    """One prompt on its way to an answer."""
-
-    index: int
-    prompt: list[int]
-    limit: int
-    """Tokens of prompt and answer together."""
-    sampling: Sampling
-    decoder: StreamDecoder
-    stops: StopStrings
-    mask: Mask | None = None
-    output: list[int] = field(default_factory=list)
+TEXTS = 8
+"""Texts embedded in one forward, at most."""
 
 
 class Engine:
@@ -75,115 +58,215 @@ class Engine:
         slots: int = 16,
         max_len: int | None = None,
         ends: Collection[int] | None = None,
+        reuse: bool = True,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_len = min(max_len or context(model), context(model))
         self.ends = frozenset(end_tokens(tokenizer) if ends is None else ends)
         self.cache = Cache(slots, self.max_len)
+        self.slots = held.Slots(self.cache)
         self.sampler = Sampler(slots)
+        self.reuse = reuse
+        """Go on from what slots hold; a measurement may want every prompt read."""
         self.waiting: deque[Request] = deque()
+        self.reading: list[Request] = []
         self.rows: list[Request] = []
         self.turning_point = rope.turning_point(model.cfg)
 
     @property
     def busy(self) -> bool:
         """Say whether a step would do anything."""
-        return bool(self.rows or self.waiting)
+        return bool(self.rows or self.reading or self.waiting)
 
-    def add(self, index: int, prompt: Sequence[int], sampling: Sampling, mask: Mask | None = None) -> None:
-        """Queue a request; its events will carry `index`."""
-        check_prompt(prompt, self.max_len, self.model.cfg.vocab_size, index)
+    def add(
+        self,
+        index: int,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        mask: Mask | None = None,
+        *,
+        constraint: Constraint | None = None,
+        logprobs: int | None = None,
+        prompt_logprobs: int | None = None,
+        adapter: str = "",
+        show_control: bool = False,
+    ) -> None:
+        """Queue a request; its events will carry `index`.
+
+        `logprobs` asks for the score of each token and of so many likelier ones, `prompt_logprobs` for
+        those of the prompt. `show_control` shows control tokens too, but for those that end an answer.
+        """
+        vocabulary = self.model.cfg.vocab_size
+        check_prompt(prompt, self.max_len, vocabulary, index)
+        check_sampling(sampling, vocabulary, logprobs, prompt_logprobs)
+        if adapter:
+            raise UserError(f"there is no adapter '{adapter}'", nearest(adapter, []))
         limit = min(self.max_len, len(prompt) + (sampling.max_tokens or self.max_len))
-        decoder = StreamDecoder(lambda ids: self.tokenizer.decode(ids, control=False))
-        stops = StopStrings(sampling.stop)
-        self.waiting.append(Request(index, list(prompt), limit, sampling, decoder, stops, mask))
+        request = Request(
+            index,
+            list(prompt),
+            limit,
+            sampling,
+            StreamDecoder(lambda ids: self.tokenizer.decode(ids, control=show_control)),
+            StopStrings(sampling.stop),
+            self.ends,
+            mask,
+            constraint,
+            logprobs,
+            prompt_logprobs,
+            adapter,
+        )
+        self.waiting.append(request)
 
     @torch.inference_mode()
     def cancel(self, index: int) -> None:
         """Drop a request, wherever it is; no event of it follows."""
         self.waiting = deque(request for request in self.waiting if request.index != index)
+        for request in [request for request in self.reading if request.index == index]:
+            self.reading.remove(request)
+            if request.row >= 0:
+                self.slots.leave(request.row)
         for row in reversed(range(len(self.rows))):
             if self.rows[row].index == index:
                 self._leave(row)
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """Read the prompts that found a free slot, else advance every request by one token."""
-        first = len(self.rows)
-        free = self.cache.slots - first
-        if free and self.waiting:
-            new = [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
-            return [event for group in _groups(new) for event in self._read(group)]
-        return self._advance() if self.rows else []
+        """Advance every answer by one token and read a piece of the prompts."""
+        while self.waiting and len(self.rows) + len(self.reading) < self.cache.slots:
+            self.reading.append(self.waiting.popleft())
+        events = self._advance() if self.rows else []
+        return events + self._read() if self.reading else events
 
-    def _read(self, group: list[Request]) -> list[Event]:
-        first = len(self.rows)
-        for row, request in enumerate(group, start=first):
-            self.cache.reset(row)
-            self.sampler.put(row, request.sampling, request.prompt)
-            self.rows.append(request)
-        last_BC = torch.empty(0)
-        for start in range(0, max(len(request.prompt) for request in group), CHUNK):
-            pieces = [request.prompt[start : start + CHUNK] for request in group]
-            hidden_BC = self._forward(first, pieces, [len(request.prompt) for request in group])
-            more_B1 = torch.tensor([[bool(piece)] for piece in pieces], device=hidden_BC.device)
-            last_BC = torch.where(more_B1, hidden_BC, last_BC) if start else hidden_BC
-        return self._choose(first, last_BC)
+    @torch.inference_mode()
+    def embed(self, prompts: Sequence[Sequence[int]], adapter: str = "") -> Tensor:
+        """Return each text's last hidden state after the final norm [n, hidden], of length 1.
+
+        The cache is not touched, so requests may be under way.
+        """
+        for index, prompt in enumerate(prompts):
+            check_prompt(prompt, self.max_len + 1, self.model.cfg.vocab_size, index)
+        found = torch.empty(len(prompts), self.model.cfg.hidden_size)
+        for group in schedule.groups([len(prompt) for prompt in prompts]):
+            for part in (group[start : start + TEXTS] for start in range(0, len(group), TEXTS)):
+                found[part] = self._embedded([prompts[number] for number in part]).float().cpu()
+        return F.normalize(found, dim=-1)
+
+    def _embedded(self, prompts: list[Sequence[int]]) -> Tensor:
+        lengths = [len(prompt) for prompt in prompts]
+        device = self.model.head_weight.device
+        padded = [[*prompt] + [0] * (max(lengths) - len(prompt)) for prompt in prompts]
+        layout = Layout(longest=max(lengths), lengths=lengths)
+        hidden_BTC = self.model(torch.tensor(padded, device=device), layout=layout).hidden
+        return hidden_BTC[torch.arange(len(prompts)), torch.tensor(lengths) - 1]
+
+    def _read(self) -> list[Event]:
+        ready = [request for request in self.reading if request.row >= 0 or self._begin(request)]
+        pieces = schedule.pieces([request.left for request in ready], alone=not self.rows)
+        events = []
+        for group in schedule.groups(pieces):
+            events += self._read_together([(ready[number], pieces[number]) for number in group])
+        return events
+
+    def _begin(self, request: Request) -> bool:
+        """Give a prompt its slot; or not yet, where one being read has more of it than any slot."""
+        way = held.way(self.model.cfg, request.adapter, len(request.prompt))
+        if not self.reuse or request.prompt_logprobs is not None:
+            shared_way = None
+        else:
+            shared_way = way
+            known = self.slots.find(request.prompt, way)[1]
+            for other in self.reading:
+                if other.row >= 0 and self.slots.held[other.row].way == way:
+                    shared = min(held.common(other.prompt, request.prompt), len(request.prompt) - 1)
+                    if shared >= known + held.LEAST and shared > other.read:
+                        return False
+        taken = {other.row for other in self.reading} | set(range(len(self.rows)))
+        free = [slot for slot in range(self.cache.slots) if slot not in taken]
+        request.row = self.slots.place(request.prompt, shared_way, free)
+        self.slots.take(request.row, request.tokens, way)
+        request.read = request.reused = self.cache.lengths[request.row]
+        return True
+
+    def _read_together(self, parts: list[tuple[Request, int]]) -> list[Event]:
+        """Read a piece of each of some prompts; those read to their end have their first token."""
+        pieces = [request.prompt[request.read : request.read + count] for request, count in parts]
+        texts = [len(request.prompt) for request, _ in parts]
+        hidden_BTC = self._forward([request.row for request, _ in parts], pieces, texts)
+        first, done, last = len(self.rows), [], []
+        for row, (request, count) in enumerate(parts):
+            if request.prompt_logprobs is not None:
+                scores.of_prompt(hidden_BTC[row, :count], self.model.logits, request)
+            request.read += count
+            if not request.left:
+                done.append(request)
+                last.append(hidden_BTC[row, count - 1])
+        for request in done:
+            self._join(request)
+        return self._choose(first, torch.stack(last)) if done else []
+
+    def _join(self, request: Request) -> None:
+        """Let a prompt that is read be answered: it takes the row behind the others."""
+        row = len(self.rows)
+        if request.row != row:
+            for other in self.reading:
+                if other.row == row:
+                    other.row = request.row
+            self.slots.swap(row, request.row)
+            request.row = row
+        self.reading.remove(request)
+        self.sampler.put(row, request.sampling, request.prompt)
+        self.rows.append(request)
 
     def _advance(self) -> list[Event]:
         for row, request in enumerate(self.rows):
             if self.cache.lengths[row] == self.turning_point:
                 self._read_again(row, request)
-        return self._choose(0, self._forward(0, [request.output[-1:] for request in self.rows]))
+        hidden_B1C = self._forward(range(len(self.rows)), [request.output[-1:] for request in self.rows])
+        return self._choose(0, hidden_B1C[:, 0])
 
     def _read_again(self, row: int, request: Request) -> None:
         """Read a text anew whose next token turns all of it otherwise: what was kept of it is worthless."""
-        text = request.prompt + request.output[:-1]
+        text = request.tokens[:-1]
         self.cache.reset(row)
-        for start in range(0, len(text), CHUNK):
-            self._forward(row, [text[start : start + CHUNK]], [len(text) + 1])
+        self.slots.take(row, request.tokens, held.way(self.model.cfg, request.adapter, len(text) + 1))
+        for start in range(0, len(text), schedule.CHUNK):
+            self._forward([row], [text[start : start + schedule.CHUNK]], [len(text) + 1])
 
-    def _forward(self, first: int, pieces: list[list[int]], texts: list[int] | None = None) -> Tensor:
-        """Read each row's next tokens; return what the model makes of the last one of each."""
+    def _forward(
+        self, rows: Sequence[int], pieces: list[list[int]], texts: list[int] | None = None
+    ) -> Tensor:
+        """Read the next tokens of some rows; return what the model makes of each."""
         counts = [len(piece) for piece in pieces]
         width = max(counts)
         device = self.model.head_weight.device
         tokens_BT = torch.tensor([piece + [0] * (width - len(piece)) for piece in pieces], device=device)
-        self.cache.begin(first, counts, width, device, texts)
+        self.cache.begin(rows, counts, width, device, texts)
         output = self.model(tokens_BT, self.cache.positions(), layout=self.cache.layout(), cache=self.cache)
         self.cache.end()
-        ends_B = torch.tensor([max(count - 1, 0) for count in counts], device=device)
-        return output.hidden[torch.arange(len(counts), device=device), ends_B]
+        return output.hidden
 
     def _choose(self, first: int, last_BC: Tensor) -> list[Event]:
         logits_BV = self.model.logits(last_BC)
         rows = self.rows[first : first + len(last_BC)]
-        tokens = self.sampler.choose(logits_BV, first, _allowed(rows, logits_BV))
-        events = [self._accept(request, token) for request, token in zip(rows, tokens)]
+        tokens = self.sampler.choose(logits_BV, first, allowed(rows, logits_BV))
+        told = scores.of_chosen(logits_BV, rows, tokens)
+        events = [request.accept(token, score) for request, token, score in zip(rows, tokens, told)]
         for offset in reversed(range(len(events))):
             if events[offset].finish:
                 self._leave(first + offset)
         return events
 
-    def _accept(self, request: Request, token: int) -> Event:
-        request.output.append(token)
-        ended = token in self.ends
-        text, stopped = ("", False) if ended else request.stops.push(request.decoder.push(token))
-        full = len(request.prompt) + len(request.output) >= request.limit
-        if (ended or full) and not stopped:
-            rest, stopped = request.stops.push(request.decoder.flush())
-            text += rest + request.stops.flush()
-        finish = "stop" if ended or stopped else "length" if full else None
-        return Event(request.index, token, text, finish)
-
     def _leave(self, row: int) -> None:
-        """Free a row; the last one moves into it."""
+        """Free a row; the last one and it change places."""
         last = len(self.rows) - 1
+        self.slots.leave(row)
         if row != last:
-            self.cache.move(last, row)
+            self.slots.swap(last, row)
             self.sampler.move(last, row)
             self.rows[row] = self.rows[last]
+            self.rows[row].row = row
         self.rows.pop()
 
 
@@ -239,27 +322,3 @@ def complete(
         answer.text += event.text
         answer.finish = event.finish or ""
     return answers
-
-
-def _groups(requests: list[Request]) -> Iterator[list[Request]]:
-    """Cut new requests, shortest prompt first, into groups that one forward can read."""
-    requests = sorted(requests, key=lambda request: len(request.prompt))
-    group: list[Request] = []
-    for request in requests:
-        if group and (len(group) + 1) * min(len(request.prompt), CHUNK) > TOGETHER:
-            yield group
-            group = []
-        group.append(request)
-    yield group
-
-
-def _allowed(rows: list[Request], like_BV: Tensor) -> Tensor | None:
-    """Return the words each request's mask allows, or None where nothing has a mask."""
-    if all(request.mask is None for request in rows):
-        return None
-    allowed_BV = torch.ones(like_BV.shape, dtype=torch.bool, device=like_BV.device)
-    for row, request in enumerate(rows):
-        mask_V = request.mask(request.output) if request.mask else None
-        if mask_V is not None:
-            allowed_BV[row] = mask_V.to(like_BV.device)
-    return allowed_BV

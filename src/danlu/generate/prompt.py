@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from danlu.base.errors import UserError
+from danlu.generate.settings import LOGPROBS, Sampling
 from danlu.model.decoder import Decoder
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -43,3 +44,18 @@ def check_prompt(prompt: Sequence[int], max_len: int, vocabulary: int, index: in
         raise UserError(
             f"prompt {index} has token {max(prompt)}, the model knows {vocabulary}", "use its own tokenizer"
         )
+
+
+def check_sampling(
+    sampling: Sampling, vocabulary: int, logprobs: int | None = None, prompt_logprobs: int | None = None
+) -> None:
+    """Refuse settings that name tokens the model does not know, or ask for too many alternatives."""
+    for key, tokens in (("logit_bias", sampling.logit_bias), ("stop_token_ids", sampling.stop_token_ids)):
+        if tokens and max(tokens) >= vocabulary:
+            raise UserError(
+                f"{key}: there is no token {max(tokens)}, the model knows {vocabulary}",
+                f"0 to {vocabulary - 1}",
+            )
+    for key, most in (("logprobs", logprobs), ("prompt_logprobs", prompt_logprobs)):
+        if most is not None and not 0 <= most <= LOGPROBS:
+            raise UserError(f"{key}: is {most}", f"0 to {LOGPROBS}")

@@ -3,6 +3,7 @@
 The order of operations, per request; a neutral value leaves the logits bit for bit as they were:
 
     allowed tokens        a mask from outside (a grammar); all others become -inf
+    bias                  added to the logits of the words named
     repetition penalty    prompt and output, once a word: positive logits / p, negative * p
     frequency, presence   output only: logit -= frequency * count + presence * (count > 0)
     temperature           logits / t; below 1e-5 the likeliest token is taken and the rest skipped
@@ -62,6 +63,16 @@ def penalise(logits_BV: Tensor, prompt_BV: Tensor, counts_BV: Tensor, chosen: Se
     scaled_BV = torch.where(logits_BV > 0, logits_BV / repetition, logits_BV * repetition)
     logits_BV = torch.where(prompt_BV | present_BV, scaled_BV, logits_BV)
     return logits_BV - frequency * counts_BV - presence * present_BV
+
+
+def biased(logits_BV: Tensor, chosen: Sequence[Sampling]) -> Tensor:
+    """Return logits with each request's bias added."""
+    rows = [row for row, s in enumerate(chosen) for _ in s.logit_bias]
+    words = [word for s in chosen for word in s.logit_bias]
+    values = [value for s in chosen for value in s.logit_bias.values()]
+    places = tuple(torch.tensor(numbers, device=logits_BV.device) for numbers in (rows, words))
+    added = torch.tensor(values, dtype=logits_BV.dtype, device=logits_BV.device)
+    return logits_BV.index_put(places, added, accumulate=True)
 
 
 def top_k(logits_BV: Tensor, chosen: Sequence[Sampling]) -> Tensor:
@@ -163,6 +174,8 @@ class Sampler:
         logits_BV = logits_BV.float()
         if allowed_BV is not None:
             logits_BV = logits_BV.masked_fill(~allowed_BV, NEVER)
+        if any(s.logit_bias for s in chosen):
+            logits_BV = biased(logits_BV, chosen)
         penalised = any(s.penalises for s in chosen)
         if penalised:
             prompt_RV, counts_RV = self._tables(logits_BV)

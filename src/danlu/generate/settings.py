@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from danlu.base import config
 from danlu.base.config import Section
 from danlu.base.errors import UserError
 
 GREEDY_BELOW = 1e-5
+LOGPROBS = 20
+"""Most alternatives told of each token, as OpenAI and vLLM have it."""
+OF_PROGRAMS = ("logit_bias", "min_tokens", "ignore_eos", "stop_token_ids")
+"""What only programs ask for: no option of a command."""
 
 
 class Sampling(Section):
@@ -39,6 +43,22 @@ class Sampling(Section):
     """Most tokens of an answer; none means until the model's context is full."""
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     """The same seed, prompt and settings give the same answer; none draws a fresh seed."""
+    logit_bias: dict[
+        Annotated[int, Field(ge=0)], Annotated[float, Field(ge=-100.0, le=100.0, allow_inf_nan=False)]
+    ] = Field(default_factory=dict, max_length=1024)
+    """Added to the logits of these tokens: -100 all but forbids one, 100 all but demands it."""
+    min_tokens: int = Field(default=0, ge=0)
+    """Neither an end token nor a stop string ends the answer before it has this many tokens."""
+    ignore_eos: bool = False
+    """An end token is a token like any other; for measurements."""
+    stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), max_length=128)
+    """More tokens that end the answer; they are not part of its text."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Sampling:
+        if self.max_tokens is not None and self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens is {self.min_tokens}, max_tokens {self.max_tokens}: lower one")
+        return self
 
     @property
     def greedy(self) -> bool:

@@ -20,6 +20,8 @@ class StopStrings:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = sorted(stops, key=len, reverse=True)
         self._held = ""
+        self.found: str | None = None
+        """The stop string that was complete."""
 
     def push(self, text: str) -> tuple[str, bool]:
         """Return what may be shown after `text` arrived, and whether a stop string was complete.
@@ -33,7 +35,7 @@ class StopStrings:
         for end in range(known + 1, len(text) + 1):
             for stop in self._stops:
                 if text.endswith(stop, 0, end):
-                    self._held = ""
+                    self._held, self.found = "", stop
                     return text[: end - len(stop)], True
         keep = self._possible(text)
         self._held = text[len(text) - keep :]
