@@ -21,14 +21,17 @@ from collections.abc import Generator
 from danlu.tools.tape import NoCall, Tape, Tell, Wait
 from danlu.tools.told import Told
 
-NAME, ARGUMENTS = "name", ("arguments", "parameters")
+NAME, ARGUMENTS, BESIDE = "name", ("arguments", "parameters"), ("type", "id", "index")
 OUTSIDE = re.compile(r'["{}\[\]<]')
 INSIDE = re.compile(r'["\\\n]')
 SCALAR = re.compile(r"[^,}\]\s<]*")
 
 
 def call_object(tape: Tape, told: Told, stop: str = "", bare: bool = True) -> Wait:
-    """Read an object that is a call, and tell it. Without arguments it is one only if `bare` ones are."""
+    """Read an object that is a call, and tell it.
+
+    Where no marks surround it, `bare` is False: without arguments, or with keys of its own, it is no call.
+    """
     if (yield from tape.peek()) != "{":
         raise NoCall
     tape.take(1)
@@ -52,8 +55,10 @@ def call_object(tape: Tape, told: Told, stop: str = "", bare: bool = True) -> Wa
                 pieces: list[str] = []
                 yield from arguments(tape, pieces.append, stop)
                 early = "".join(pieces)
-        else:
+        elif bare or key in BESIDE:
             yield from value(tape, lambda piece: None, stop)
+        else:
+            raise NoCall
     if not begun:
         if not name or not bare or (yield from tape.peek()) != "}":
             raise NoCall
@@ -61,6 +66,22 @@ def call_object(tape: Tape, told: Told, stop: str = "", bare: bool = True) -> Wa
         tell("{}")
     yield from tape.word("}")
     tape.settle()
+
+
+def call_list(tape: Tape, told: Told, stop: str = "") -> Wait:
+    """Read what follows the opening bracket of a list of calls, up to the closing one."""
+    while True:
+        yield from tape.space()
+        following = yield from tape.peek()
+        if following == "{":
+            yield from call_object(tape, told, stop)
+        elif following == ",":
+            tape.take(1)
+        elif following == "]":
+            tape.take(1)
+            return
+        else:
+            raise NoCall
 
 
 def _begin(tape: Tape, told: Told, name: str) -> bool:

@@ -118,7 +118,7 @@ def answer(tape: Tape, told: Told, format: Format | None, reasoning: str | None,
 
     def call(mark: str, tell: Tell) -> Wait:
         tape.record(mark)
-        yield from _calls(tape, told, format, tell)
+        yield from _calls(tape, told, format, mark, tell)
 
     opens = format.opens if format else ()
     if reasoning:
@@ -127,19 +127,19 @@ def answer(tape: Tape, told: Told, format: Format | None, reasoning: str | None,
         tape.record()
         yield from tape.space()
         begins = (yield from tape.peek()) in [*format.first]
-        yield from _calls(tape, told, format if begins else None, told.content)
+        yield from _calls(tape, told, format if begins else None, "", told.content)
     marks = Marks(*opens)
     while mark := (yield from tape.until(marks, told.content)):
         yield from call(mark, told.content)
     told.end()
 
 
-def _calls(tape: Tape, told: Told, format: Format | None, tell: Tell) -> Wait:
+def _calls(tape: Tape, told: Told, format: Format | None, mark: str, tell: Tell) -> Wait:
     """Read calls; what is none, and what was not settled, is told as text."""
     try:
         if format is None:
             raise NoCall
-        yield from format.calls(tape, told)
+        yield from format.calls(tape, told, mark)
         tape.settle()
     except NoCall:
         pass

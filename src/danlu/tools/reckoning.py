@@ -50,7 +50,11 @@ def reckon(text: str) -> str:
 
 def _value(node: ast.expr) -> Number:
     """Return what a part of a sum comes to."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, int | float)
+        and node.value not in (True, False)
+    ):
         return _bounded(Fraction(repr(node.value)) if math.isfinite(node.value) else math.inf)
     if isinstance(node, ast.UnaryOp) and type(node.op) in ONE:
         return ONE[type(node.op)](_value(node.operand))

@@ -144,3 +144,24 @@ class Tape:
             rest = self.text[self.at :]
             if not any(word.startswith(rest) for word in words) or not (yield from self.wait()):
                 return ""
+
+    def next_mark(self, marks: Marks, tell: Tell) -> Generator[None, None, str]:
+        """Read white space and the next mark; text where none belongs is told. "" at the end.
+
+        Where an answer ends in the middle of a mark, that much of it is no text.
+        """
+        space = yield from self.space()
+        if found := (yield from self.word(*marks.words)):
+            return found
+        if self.cut_off(*marks.words):
+            return ""
+        tell(space)
+        return (yield from self.until(marks, tell))
+
+    def cut_off(self, *words: str) -> bool:
+        """Whether the answer ended in the middle of a word; that much of it is consumed."""
+        rest = self.text[self.at :]
+        if not self.ended or not any(word.startswith(rest) for word in words):
+            return False
+        self.take(len(rest))
+        return True

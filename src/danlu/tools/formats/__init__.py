@@ -45,8 +45,8 @@ class Format(Protocol):
     first: tuple[str, ...]
     """What opens calls where an answer begins with it; it is left to be read."""
 
-    def calls(self, tape: Tape, told: Told) -> Wait:
-        """Read and tell what follows an opening mark: a call, or all calls that it opens."""
+    def calls(self, tape: Tape, told: Told, mark: str) -> Wait:
+        """Read and tell what follows an opening mark, "" at the beginning: a call, or all that it opens."""
 
 
 def format_of(name: str, tools: Sequence[dict[str, Any]] = ()) -> Format:

@@ -27,7 +27,7 @@ class Hermes:
     def __init__(self, tools: Sequence[dict[str, Any]] = ()) -> None:
         del tools  # objects say their own types
 
-    def calls(self, tape: Tape, told: Told) -> Wait:
+    def calls(self, tape: Tape, told: Told, mark: str) -> Wait:
         yield from tape.space()
         yield from call_object(tape, told, stop=CLOSE)
         yield from closed(tape, told, CLOSE, OPEN)
@@ -35,11 +35,7 @@ class Hermes:
 
 def closed(tape: Tape, told: Told, close: str, again: str) -> Wait:
     """Read up to the closing mark, or to where the next call opens; text before it is told."""
-    space = yield from tape.space()
-    found = yield from tape.word(close, again)
-    if not found and not close.startswith(tape.text[tape.at :]):
-        told.content(space)
-        found = yield from tape.until(Marks(close, again), told.content)
+    found = yield from tape.next_mark(Marks(close, again), told.content)
     tape.settle()
     if found == again:
         tape.at -= len(again)
