@@ -6,6 +6,8 @@ import json
 
 import click
 
+from danlu.eval_tools import command as tools
+
 
 @click.group(name="eval")
 def command() -> None:
@@ -13,7 +15,11 @@ def command() -> None:
 
     \b
     danlu eval perplexity out/pretrain_512 --data held_out.jsonl
+    danlu eval tools out/tool_sft_512
     """
+
+
+command.add_command(tools)
 
 
 @command.command()

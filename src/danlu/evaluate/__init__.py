@@ -1,5 +1,6 @@
-"""Floor 4: measurements of a model. Each task is a module with a `measure` function."""
+"""Floor 4: measurements of a model. One module or package a task."""
 
 TASKS = {
     "perplexity": "danlu.evaluate.perplexity",
+    "tools": "danlu.evaluate.tools",
 }
