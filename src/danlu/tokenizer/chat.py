@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import tokenizers
 
@@ -69,13 +70,15 @@ def encode_chat(
     tools: Tools | None = None,
     add_generation_prompt: bool = False,
     enable_thinking: bool | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> Chat:
     """Return one chat as tokens. With a generation prompt it is a question: nothing in it is learned.
 
     A message may carry `loss_mask` (0: not learned) or `loss_weight`; every assistant's turn counts 1
-    unless it says otherwise.
+    unless it says otherwise. `variables` are more that the template may ask for.
     """
-    return next(encode_chats(tokenizer, [(messages, tools)], add_generation_prompt, enable_thinking))
+    chats = [(messages, tools)]
+    return next(encode_chats(tokenizer, chats, add_generation_prompt, enable_thinking, variables))
 
 
 def encode_chats(
@@ -83,10 +86,12 @@ def encode_chats(
     chats: Sequence[tuple[Sequence[Message], Tools | None]],
     add_generation_prompt: bool = False,
     enable_thinking: bool | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> Iterator[Chat]:
     """Yield many chats as tokens. Their text is encoded together on all cores, what recurs in it once."""
     plans = [
-        _plan(tokenizer, messages, tools, add_generation_prompt, enable_thinking) for messages, tools in chats
+        _plan(tokenizer, messages, tools, add_generation_prompt, enable_thinking, variables)
+        for messages, tools in chats
     ]
     runs = [_trimmed(tokenizer, parts) for _, parts in plans]
     wanted = {(piece.text, piece.start == 0): 0 for run in runs for piece in run if piece.control is None}
@@ -152,19 +157,22 @@ def _plan(
     tools: Tools | None,
     prompt: bool,
     thinking: bool | None,
+    variables: Mapping[str, Any] | None = None,
 ) -> tuple[Chat, list[Piece]]:
     """Return a chat with its text and spans, and the pieces its ids will come from."""
     control = control_of(tokenizer)
     safe = list(messages)
+    if variables:
+        variables = everywhere(control.disguise, variables)
     if not control.nowhere([safe, tools]):
         safe = everywhere(control.disguise, safe)
         tools = everywhere(control.disguise, list(tools)) if tools else None
         for message, given in zip(safe, messages):
             message["role"] = given["role"]
     if prompt or not any(message["role"] == "assistant" for message in messages):
-        parts, _ = pieces(render(tokenizer, safe, tools, prompt, thinking), control)
+        parts, _ = pieces(render(tokenizer, safe, tools, prompt, thinking, variables), control)
         return Chat("".join(piece.text for piece in parts), []), parts
-    raw = marked_rendering(tokenizer, safe, tools, thinking)
+    raw = marked_rendering(tokenizer, safe, tools, thinking, variables=variables)
     parts, places = pieces(raw, control)
     chat = Chat("".join(piece.text for piece in parts), [])
     for number, *positions in answers(tokenizer, messages, raw):

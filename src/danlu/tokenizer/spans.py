@@ -45,15 +45,22 @@ def render(
     tools: Tools | None = None,
     add_generation_prompt: bool = False,
     enable_thinking: bool | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the text of a chat as its template writes it."""
+    """Return the text of a chat as its template writes it; `variables` are more that it may ask for."""
+    known = {**tokenizer.variables, **(variables or {})}
     return template.render(
-        tokenizer.chat_template, messages, tools, add_generation_prompt, enable_thinking, tokenizer.variables
+        tokenizer.chat_template, messages, tools, add_generation_prompt, enable_thinking, known
     )
 
 
 def marked_rendering(
-    tokenizer: Tokenizer, safe: list[Message], tools: Tools | None, thinking: bool | None, trust: bool = True
+    tokenizer: Tokenizer,
+    safe: list[Message],
+    tools: Tools | None,
+    thinking: bool | None,
+    trust: bool = True,
+    variables: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the rendering with marks, proved to differ from the one without by the marks alone.
 
@@ -62,11 +69,11 @@ def marked_rendering(
     which marks do not change. So it is rendered once, unless `trust` is false.
     """
     if trust and tokenizer.template == template.OURS:
-        return render(tokenizer, marked(safe, ROLES), tools, False, thinking)
-    plain = render(tokenizer, safe, tools, False, thinking)
+        return render(tokenizer, marked(safe, ROLES), tools, False, thinking, variables)
+    plain = render(tokenizer, safe, tools, False, thinking, variables)
     for roles in (ROLES, ("assistant",)):
         with_marks = marked(safe, roles)
-        raw = render(tokenizer, with_marks, tools, False, thinking)
+        raw = render(tokenizer, with_marks, tools, False, thinking, variables)
         if MARK.sub("", raw) == plain:
             wanted = [
                 n for n, (a, b) in enumerate(zip(with_marks, safe)) if a is not b and a["role"] == "assistant"

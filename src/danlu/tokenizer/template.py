@@ -82,7 +82,7 @@ def render(
     """Return the text a model reads for these messages.
 
     As in transformers, a field that is None counts as absent, and `enable_thinking` is undefined
-    unless it is said.
+    unless it is said. `variables` are whatever else the template may ask for.
     """
     given: dict[str, Any] = {
         **(variables or {}),

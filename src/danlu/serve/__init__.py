@@ -1,0 +1,1 @@
+"""Floor 5: OpenAI's API over one engine. Knows HTTP; knows nothing of training."""

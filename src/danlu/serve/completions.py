@@ -1,0 +1,163 @@
+"""POST /v1/completions: texts, or tokens, continued as they stand."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from danlu.generate.engine import Event, Scored
+from danlu.serve import asking, constraints, wishes
+from danlu.serve.chat import by_choice, usage
+from danlu.serve.flight import Flight, Told
+from danlu.serve.house import House
+from danlu.serve.schema import CompletionRequest
+from danlu.serve.served import Served
+from danlu.serve.stream import EventStream, Watch
+from danlu.serve.voice import Voice, dumped, finite
+
+
+async def answer(house: House, given: CompletionRequest, request: Request) -> Response:
+    """Answer a request."""
+    served = house.served
+    served.adapter(given.model)
+    prompts = prompts_of(served, given.prompt, given.add_special_tokens is not False)
+    grammar = await constraints.wanted(served, given)
+    options: dict[str, Any] = {}
+    if given.logprobs is not None:
+        options["logprobs"] = given.logprobs
+        if given.echo:
+            options["prompt_logprobs"] = given.logprobs
+    jobs = wishes.jobs(served, given, prompts, grammar, **options)
+    flight = house.worker.open(jobs, whole=not given.stream)
+    watch = Watch(request, house.worker, flight)
+    talk = _Talk(house, given, flight, prompts)
+    try:
+        first = await flight.take()
+        if not given.stream:
+            return JSONResponse(talk.whole(first))
+    except BaseException:
+        watch.end()
+        raise
+    finally:
+        if not given.stream:
+            watch.end()
+    return EventStream(talk.stream(first), watch, house.hang_up)
+
+
+def prompts_of(served: Served, given: Any, begin: bool) -> list[list[int]]:
+    """Return the tokens of one or several texts, or those given."""
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given[0], int):
+        return [given]
+    if isinstance(given[0], str):
+        found = [asking.text_ids(served.tokenizer, text, begin) for text in given]
+        return [ids or [served.tokenizer.eos_id] for ids in found]
+    return list(given)
+
+
+class _Talk:
+    """The answers to one request, on their way into JSON."""
+
+    def __init__(
+        self, house: House, given: CompletionRequest, flight: Flight, prompts: Sequence[list[int]]
+    ) -> None:
+        self.served = house.served
+        self.given = given
+        self.flight = flight
+        self.prompts = prompts
+        with_stop = bool(given.include_stop_str_in_output)
+        self.voices = [Voice(None, str, with_stop=with_stop) for _ in flight.jobs]
+        self.offsets = [0 for _ in flight.jobs]
+        self.id = f"cmpl-{secrets.token_hex(16)}"
+        self.created = int(time.time())
+        self.model = given.model or house.served.name
+
+    def whole(self, told: Told) -> dict[str, Any]:
+        """Return the complete answer."""
+        choices = []
+        for number, events in sorted(by_choice(told)):
+            text, scores = self._said(number, events, first=True)
+            choices.append(self._choice(number, text, scores))
+        head = {"id": self.id, "object": "text_completion", "created": self.created, "model": self.model}
+        return {**head, "choices": choices, "usage": self._usage(), "system_fingerprint": None}
+
+    async def stream(self, told: Told) -> AsyncIterator[str]:
+        """Yield the chunks of the answer."""
+        options = self.given.stream_options
+        usage_last = bool(options and options.include_usage)
+        always = bool(options and options.continuous_usage_stats)
+        head = {"id": self.id, "object": "text_completion", "created": self.created, "model": self.model}
+        before = f'{dumped(head)[:-1]},"choices":['
+        after = '],"usage":null}' if usage_last else "]}"
+        begun: set[int] = set()
+        while told:
+            for number, events in by_choice(told):
+                text, scores = self._said(number, events, number not in begun)
+                begun.add(number)
+                if text or scores or self.voices[number].finish or self.given.return_token_ids:
+                    end = f'],"usage":{dumped(self._usage())}}}' if always else after
+                    yield before + dumped(self._choice(number, text, scores)) + end
+            told = await self.flight.take()
+        if usage_last:
+            yield f'{before}],"usage":{dumped(self._usage())}}}'
+
+    def _said(self, number: int, events: list[Event], first: bool) -> tuple[str, dict[str, Any] | None]:
+        """Return the text that some tokens are, and their scores; with `echo` the prompt's come first."""
+        voice = self.voices[number]
+        scores: dict[str, Any] | None = None
+        if self.given.logprobs is not None:
+            scores = {"text_offset": [], "token_logprobs": [], "tokens": [], "top_logprobs": []}
+        text = ""
+        if first and self.given.echo:
+            text = self._written(number)
+            if scores is not None:
+                for token, scored in zip(self._prompt(number), events[0].prompt):
+                    self._score(number, scores, token, scored)
+        for event in events:
+            text += "".join(delta.text for delta in voice.hear(event))  # type: ignore[union-attr]
+            if scores is not None:
+                scored = None if event.logprob is None else Scored(event.logprob, event.top)
+                self._score(number, scores, event.token, scored)
+        return text, scores
+
+    def _score(self, number: int, scores: dict[str, Any], token: int, scored: Scored | None) -> None:
+        spell = self.served.spelling.of
+        text = spell(token)[0]
+        scores["tokens"].append(text)
+        scores["text_offset"].append(self.offsets[number])
+        self.offsets[number] += len(text)
+        if scored is None:
+            scores["token_logprobs"].append(None)
+            scores["top_logprobs"].append(None)
+            return
+        scores["token_logprobs"].append(finite(scored.logprob))
+        top = {spell(other)[0]: finite(logprob) for other, logprob in scored.top}
+        scores["top_logprobs"].append({**top, text: finite(scored.logprob)})
+
+    def _choice(self, number: int, text: str, scores: dict[str, Any] | None) -> dict[str, Any]:
+        voice = self.voices[number]
+        choice: dict[str, Any] = {"index": number, "text": text, "logprobs": scores}
+        choice |= {"finish_reason": voice.finish, "stop_reason": voice.stopped}
+        if self.given.return_token_ids:
+            choice |= {"token_ids": voice.tokens, "prompt_token_ids": self._prompt(number)}
+        return choice
+
+    def _prompt(self, number: int) -> list[int]:
+        return self.prompts[number // (self.given.n or 1)]
+
+    def _written(self, number: int) -> str:
+        """Return a prompt's text: as it was sent, or what the tokens sent say."""
+        given = self.given.prompt
+        texts = [given] if isinstance(given, str) else given
+        text = texts[number // (self.given.n or 1)]
+        return text if isinstance(text, str) else self.served.tokenizer.decode(self._prompt(number))
+
+    def _usage(self) -> dict[str, Any]:
+        output = sum(len(voice.tokens) for voice in self.voices)
+        return usage(sum(map(len, self.prompts)), output, self.flight.reused)

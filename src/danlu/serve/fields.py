@@ -1,0 +1,201 @@
+"""What requests have in common: how strictly they are read, and the settings of an answer.
+
+Three kinds of names beside those that are heeded:
+
+    ignored     what changes no answer (`user`, `store`, ...): taken and dropped
+    refused     what would change the answer and is not done here (`suffix`, `best_of`, ...), unless its value
+                asks for nothing; the message says what to use instead
+    unknown     a mistake in writing, mostly: refused with the nearest name
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MOST_CHOICES = 128
+MOST_STOPS = 16
+MOST_LOGPROBS = 20
+TOKEN_LIMIT = 2**31 - 1
+
+IGNORED = (
+    "user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key",
+    "prompt_cache_retention", "verbosity", "modalities", "prediction", "request_id", "session_id", "priority",
+    "cache_salt", "spaces_between_special_tokens", "kv_transfer_params", "ec_transfer_params",
+    "stream_interval", "watermarking",
+)  # fmt: skip
+NOTHING: tuple[Any, ...] = (None, False, [], {}, "")
+INSTEAD = {
+    "suffix": "text cannot be filled in; send a prompt to be continued",
+    "best_of": "ask for `n` answers and choose one",
+    "functions": "use `tools`",
+    "function_call": "use `tool_choice`",
+    "audio": "this model reads and writes text",
+    "web_search_options": "give the model a tool that searches",
+    "use_beam_search": "sample, or take temperature 0",
+    "length_penalty": "it belongs to beam search, which is not done here",
+    "early_stopping": "it belongs to beam search, which is not done here",
+    "guided_json": "use `response_format`, or `structured_outputs`",
+    "guided_regex": "use `structured_outputs`",
+    "guided_choice": "use `structured_outputs`",
+    "guided_grammar": "use `structured_outputs`",
+    "chat_template": "the template is that of the model; put another chat_template.jinja beside it",
+    "documents": "put the documents into a message, or into `chat_template_kwargs`",
+    "bad_words": "give their tokens a `logit_bias` of -100",
+    "allowed_token_ids": "use `structured_outputs`",
+    "logprob_token_ids": "use `top_logprobs`",
+    "truncate_prompt_tokens": "send a shorter prompt",
+    "truncation_side": "send a shorter prompt",
+    "prompt_embeds": "send text or tokens",
+    "mm_processor_kwargs": "this model reads text alone",
+    "media_io_kwargs": "this model reads text alone",
+    "thinking_token_budget": "use `max_tokens`, or `enable_thinking`: false",
+    "repetition_detection": "use `repetition_penalty`",
+    "vllm_xargs": "there are no extensions here",
+    "logits_processors": "there are no extensions here",
+    "logit_processors": "there are no extensions here",
+    "return_prompt_text": "ask /tokenize",
+    "return_token_offsets": "ask /tokenize",
+    "return_tokens_as_token_ids": "use `return_token_ids`",
+    "echo": "it belongs to /v1/completions",
+    "add_special_tokens": "the chat template writes them",
+}
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "best_of": (1,),
+    "length_penalty": (1.0,),
+    "add_special_tokens": (True,),
+}
+
+Text = Annotated[str, Field(min_length=1)]
+Id = Annotated[int, Field(ge=0, le=TOKEN_LIMIT)]
+
+
+def _names(schema: dict[str, Any]) -> None:
+    for name in IGNORED:
+        schema["properties"].setdefault(name, {"description": "Taken and ignored."})
+
+
+class Body(BaseModel):
+    """One JSON object that is a request."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        json_schema_extra=_names,
+        allow_inf_nan=False,
+    )
+    refused: ClassVar[frozenset[str]] = frozenset(INSTEAD)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        kept = {}
+        for name, value in given.items():
+            if name in cls.model_fields:
+                kept[name] = value
+            elif name in INSTEAD:
+                if not any(value is none or value == none for none in (*NOTHING, *NEUTRAL.get(name, ()))):
+                    raise ValueError(f"{name}: is not supported; {INSTEAD[name]}")
+            elif name not in IGNORED:
+                kept[name] = value
+        return kept
+
+
+class StreamOptions(BaseModel):
+    """What a stream tells beside the answer."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    include_usage: bool | None = None
+    """A last chunk says how many tokens were read and written."""
+    continuous_usage_stats: bool | None = None
+    """Every chunk says it."""
+    include_obfuscation: bool | None = None
+    """Taken and ignored."""
+
+
+class JsonSchema(BaseModel):
+    """A schema that an answer must satisfy."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """Text, any JSON object, or JSON of a schema."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> ResponseFormat:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError('json_schema is missing; give {"name": "...", "schema": {...}}')
+        return self
+
+
+class StructuredOutputs(BaseModel):
+    """The same in vLLM's words: exactly one of these."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    json_: dict[str, Any] | str | None = Field(default=None, alias="json")
+    json_object: bool | None = None
+    regex: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
+    choice: Annotated[list[Text], Field(min_length=1, max_length=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> StructuredOutputs:
+        given = [self.json_, self.json_object or None, self.regex, self.choice]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("give exactly one of json, json_object, regex, choice")
+        return self
+
+
+class Settings(Body):
+    """How an answer is chosen and when it ends; each is explained in `danlu chat --help`."""
+
+    model: str | None = None
+    """A name /v1/models lists; without it, the first."""
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] | None = None
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    top_k: Annotated[int, Field(ge=-1, le=TOKEN_LIMIT)] | None = None
+    """0 or -1 keeps all."""
+    min_p: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0.0, le=2.0)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100.0, le=100.0)]] | None = Field(
+        default=None, max_length=1024
+    )
+    """Token ids, as text, and what is added to their logits."""
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
+    stop_token_ids: Annotated[list[Id], Field(max_length=128)] | None = None
+    include_stop_str_in_output: bool | None = None
+    min_tokens: Annotated[int, Field(ge=0, le=TOKEN_LIMIT)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=TOKEN_LIMIT)] | None = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+    """False shows control tokens in the text."""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    return_token_ids: bool | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options: there is no stream; set `stream` to true, or leave them out")
+        if self.structured_outputs and self.response_format and self.response_format.type != "text":
+            raise ValueError("structured_outputs: `response_format` says it already; keep one of the two")
+        return self

@@ -1,0 +1,164 @@
+"""Listening, saying so, and leaving well.
+
+A port is taken before the model is read, so that a server that cannot have it says so at once. SIGTERM or
+Ctrl-C lets answers under way come to their end while new requests get a 503; then, or after the grace, it
+leaves. A second signal ends it now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+import types
+from collections.abc import Callable, Sequence
+
+import psutil
+import uvicorn
+from starlette.types import ASGIApp, Scope
+
+from danlu.base.errors import UserError
+from danlu.serve.worker import Worker
+
+LOOK = 0.05
+"""Seconds between two looks at whether all answers are sent."""
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, with a door that closes in two steps."""
+
+    def __init__(self, app: ASGIApp, worker: Worker, grace: float, ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="h11",
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                log_level="critical",
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=2,
+            )
+        )
+        self.worker = worker
+        self.grace = grace
+        self.ready = ready
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the door, and say so."""
+        await super().startup(sockets)
+        self._home = asyncio.get_running_loop()
+        if self.started:
+            self.ready()
+
+    def handle_exit(self, sig: int, frame: types.FrameType | None) -> None:
+        """Take a signal: the first one asks to leave, the second one insists."""
+        self.leave()
+
+    def leave(self) -> None:
+        """Finish what is under way, then end; asked again, end now. Any thread may ask."""
+        if self.worker.draining or self._home is None:
+            self.should_exit = self.force_exit = True
+        else:
+            self.worker.draining = True
+            self._home.call_soon_threadsafe(self._begin_to_leave)
+
+    def _begin_to_leave(self) -> None:
+        self._leaving = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        end = asyncio.get_running_loop().time() + self.grace
+        while self.worker.open_count and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(LOOK)
+        self.worker.stop()
+        self.should_exit = True
+
+    def hang_up(self, scope: Scope) -> None:
+        """Close the connection of a request without waiting for its reader."""
+        for connection in list(self.server_state.connections):
+            if getattr(connection, "scope", None) is scope and connection.transport:
+                connection.transport.abort()
+
+
+def taken_port(host: str, port: int) -> socket.socket:
+    """Return a socket bound to a place; it listens once the server runs."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+        return found
+    except (OSError, OverflowError) as error:
+        found.close()
+        raise _no_port(host, port, error) from None
+
+
+def _no_port(host: str, port: int, error: OSError | OverflowError) -> UserError:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        who = _listener(port)
+        return UserError(
+            f"port {port} of {host} is in use" + (f" by {who}" if who else ""),
+            "--port 0 takes a free one; or end that process, if it is yours",
+        )
+    if number in (errno.EACCES, errno.EPERM):
+        return UserError(
+            f"port {port}: the system does not let you have it", "a port from 1024 on: --port 8000"
+        )
+    if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
+        return UserError(
+            f"--host: '{host}' is no address of this host", "127.0.0.1, or 0.0.0.0 for all of them"
+        )
+    return UserError(f"cannot listen on {host}, port {port}: {error}", "another --host or --port")
+
+
+def _listener(port: int) -> str:
+    """Return who listens on a port, as far as the system tells."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if listens and connection.pid:
+                own = " (you)" if connection.pid == os.getpid() else ""
+                return f"{psutil.Process(connection.pid).name()}, process {connection.pid}{own}"
+    return ""
+
+
+def loopback(host: str) -> bool:
+    """Say whether only this host can reach an address."""
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def place(sock: socket.socket) -> str:
+    """Return the URL of a bound socket; of all addresses, the one that works here."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(server: Server, sock: socket.socket) -> None:
+    """Serve until asked to leave."""
+    server.run(sockets=[sock])
+
+
+def names(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the adapters that NAME=DIR words name."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, folder = pair.partition("=")
+        if not (name and equals and folder):
+            raise UserError(f"--adapter: '{pair}' names nothing", "--adapter NAME=DIR")
+        if name in found:
+            raise UserError(f"--adapter: '{name}' twice", "give each another name")
+        found[name] = folder
+    return found

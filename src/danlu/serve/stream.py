@@ -1,0 +1,97 @@
+"""Server-sent events, as fast as a reader takes them.
+
+    data: {"id": "chatcmpl-...", "choices": [...]}
+
+    data: [DONE]
+
+What happens before the first token is told by the status of the answer; after it, by an event that holds an
+error, and the stream ends. A reader who leaves frees his place at once; one who takes nothing until his time
+is over is hung up on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from danlu.serve.flight import Flight
+from danlu.serve.problems import Refusal
+from danlu.serve.voice import dumped
+from danlu.serve.worker import Worker
+
+GONE = 499
+"""The status of a request whose client did not wait; only the log and the meters see it."""
+DONE = b"data: [DONE]\n\n"
+
+
+class Watch:
+    """Looks out for the client of one request; when he leaves, so does the request."""
+
+    def __init__(self, request: Request, worker: Worker, flight: Flight) -> None:
+        self.worker = worker
+        self.flight = flight
+        self._task = asyncio.ensure_future(self._look(request.receive))
+
+    async def _look(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if not self.flight.closed:
+            self.flight.fail(Refusal(GONE, "the client has left"))
+            self.worker.close(self.flight)
+
+    def end(self) -> None:
+        """Look no more; the request is over."""
+        self._task.cancel()
+        self.worker.close(self.flight)
+
+
+class EventStream(Response):
+    """An answer that is sent while it is written."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, pieces: AsyncIterator[str], watch: Watch, hang_up: Callable[[Scope], None]) -> None:
+        super().__init__(None, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self.pieces = pieces
+        self.watch = watch
+        self.hang_up = hang_up
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send every piece, then the end."""
+        task = asyncio.current_task()
+        assert task
+        self.watch.flight.cut = task.cancel
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await self._send_all(send)
+        except asyncio.CancelledError:
+            if not self.watch.flight.failed:
+                raise
+            self.hang_up(scope)
+        finally:
+            self.watch.flight.cut = None
+            self.watch.end()
+
+    async def _send_all(self, send: Send) -> None:
+        try:
+            async for piece in self.pieces:
+                await send(_body(f"data: {piece}\n\n".encode()))
+        except Refusal as problem:
+            if problem.status == GONE:
+                return
+            await send(_body(f"data: {dumped(problem.body)}\n\n".encode()))
+        finally:
+            with contextlib.suppress(RuntimeError):
+                await self.pieces.aclose()  # type: ignore[attr-defined]
+        await send({"type": "http.response.body", "body": DONE, "more_body": False})
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": True}

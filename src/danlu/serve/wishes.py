@@ -1,0 +1,138 @@
+"""From the settings of a request to what the engine is asked for: one job an answer.
+
+Answer k of `n` draws with seed + k where a seed is given, so that the first is the answer of `n` = 1 and all
+can be had again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from danlu.base.errors import UserError
+from danlu.generate.settings import Sampling
+from danlu.serve.asking import too_long
+from danlu.serve.fields import Settings
+from danlu.serve.flight import Job
+from danlu.serve.problems import Refusal, refused, wrong
+from danlu.serve.schema import ChatRequest
+from danlu.serve.served import Served
+
+PLAIN = (
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+    "seed", "min_tokens", "ignore_eos",
+)  # fmt: skip
+
+
+def most_tokens(given: Settings) -> tuple[int | None, str]:
+    """Return how long an answer may be, and the name of the parameter that says so."""
+    if isinstance(given, ChatRequest):
+        if given.max_completion_tokens is not None:
+            return given.max_completion_tokens, "max_completion_tokens"
+        return given.max_tokens, "max_tokens"
+    return given.max_tokens or 16, "max_tokens"  # as OpenAI and vLLM have it
+
+
+def sampling(served: Served, given: Settings) -> Sampling:
+    """Return a request's settings as the engine has them."""
+    said = {name: value for name in PLAIN if (value := getattr(given, name)) is not None}
+    if said.get("top_k") == -1:
+        said["top_k"] = 0
+    stop = given.stop or []
+    values: dict[str, Any] = {**served.advised, **said, "max_tokens": most_tokens(given)[0]}
+    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    values["stop_token_ids"] = tuple(given.stop_token_ids or ())
+    values["logit_bias"] = _bias(given.logit_bias or {})
+    try:
+        return Sampling.model_validate(
+            {name: float(value) if name in FLOATS else value for name, value in values.items()}
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = str(fault["loc"][0]) if fault["loc"] else "max_tokens"
+        raise Refusal(400, f"{name}: {fault['msg']}".replace("Value error, ", ""), param=name) from None
+
+
+FLOATS = frozenset(name for name, field in Sampling.model_fields.items() if field.annotation is float)
+
+
+def _bias(given: dict[str, float]) -> dict[int, float]:
+    found = {}
+    for name, value in given.items():
+        if not (name.isascii() and name.isdigit() and len(name) < 12):
+            raise wrong("logit_bias", f"found {name[:40]!r} as a token", 'token ids, such as {"42": -100}')
+        found[int(name)] = float(value)
+    return found
+
+
+def jobs(
+    served: Served,
+    given: Settings,
+    prompts: Sequence[Sequence[int]],
+    grammar: Any = None,
+    **options: Any,
+) -> list[Job]:
+    """Return what is to be written: `n` answers to each prompt."""
+    asked = sampling(served, given)
+    most, name = most_tokens(given)
+    adapter = served.adapter(given.model)
+    for prompt in prompts:
+        check(served, prompt)
+        if problem := too_long(prompt, served.max_len, most, name):
+            raise problem
+    for token in (*asked.logit_bias, *asked.stop_token_ids):
+        if token >= served.vocabulary:
+            raise wrong(
+                "logit_bias" if token in asked.logit_bias else "stop_token_ids",
+                f"there is no token {token}",
+                f"tokens are 0 to {served.vocabulary - 1}",
+            )
+    if given.skip_special_tokens is False:
+        options["show_control"] = True
+    if adapter:
+        options["adapter"] = adapter
+    found = []
+    for prompt in prompts:
+        room = min(asked.max_tokens or served.max_len, served.max_len - len(prompt))
+        for number in range(given.n or 1):
+            seed = None if asked.seed is None else _next(asked.seed, number)
+            own = asked if not number else asked.model_copy(update={"seed": seed})
+            extra = {"constraint": _begun(grammar, room, name)} if grammar else {}
+            found.append(Job(prompt, own, {**options, **extra}))
+    return found
+
+
+def check(served: Served, prompt: Sequence[int], param: str = "prompt") -> None:
+    """Refuse a prompt that is empty or of another tokenizer."""
+    if not prompt:
+        raise wrong(param, "is empty", "give at least one token")
+    if max(prompt) >= served.vocabulary:
+        raise wrong(param, f"there is no token {max(prompt)}", f"tokens are 0 to {served.vocabulary - 1}")
+
+
+def _begun(grammar: Any, room: int, name: str) -> Any:
+    try:
+        return grammar.begin(room)
+    except UserError as error:
+        raise refused(error, name) from None
+
+
+def _next(seed: int, number: int) -> int:
+    """Return the seed after this one, in the same 64 bits."""
+    return (seed + number + 2**63) % 2**64 - 2**63
+
+
+def schema_of(text: str | dict[str, Any]) -> dict[str, Any]:
+    """Return a schema that may have come as text."""
+    if isinstance(text, dict):
+        return text
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise wrong("structured_outputs.json", f"not JSON: {error}", "a JSON schema") from None
+    if not isinstance(found, dict):
+        raise wrong("structured_outputs.json", "is no object", "a JSON schema")
+    return found
