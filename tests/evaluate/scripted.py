@@ -83,8 +83,12 @@ class Scripted:
                 self.end_headers()
                 self.wfile.write(raw)
 
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: Any) -> None:
+                """A client that has left is no matter."""
+
         outer = self
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Scripted:

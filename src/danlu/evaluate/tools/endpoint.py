@@ -11,9 +11,12 @@ its context is asked again without: it then takes what is left.
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import http.client
 import json
+import socket
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -46,6 +49,9 @@ class Endpoint:
         self._pool = ThreadPoolExecutor(together)
         self._asked: dict[Future[Message], int] = {}
         self._answered = self._refused = 0
+        self._broken: UserError | None = None
+        self._stop = threading.Event()
+        self._open: set[http.client.HTTPConnection] = set()
         self.model = model or self._first_model()
 
     @property
@@ -58,7 +64,9 @@ class Endpoint:
         self._asked[self._pool.submit(self.ask, ask)] = number
 
     def finished(self) -> list[tuple[int, Message | Refused]]:
-        """Wait for an answer, and return those that are there."""
+        """Wait for an answer, and return those that are there; raise once there are no more."""
+        if self._broken:
+            raise self._broken
         done, _ = wait(self._asked, return_when=FIRST_COMPLETED)
         found: list[tuple[int, Message | Refused]] = []
         for future in done:
@@ -69,13 +77,21 @@ class Endpoint:
             except Refused as refused:
                 self._refused += 1
                 if not self._answered and self._refused >= AT_FIRST:
-                    raise UserError(refused.problem, refused.hint) from None
+                    self._broken = UserError(refused.problem, refused.hint)
                 found.append((number, refused))
+            except UserError as error:
+                self._broken = error
+        if self._broken and not found:
+            raise self._broken
         return found
 
     def close(self) -> None:
-        """Ask nothing more."""
+        """Ask nothing more, and wait for nothing that was asked."""
+        self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        for connection in list(self._open):
+            with contextlib.suppress(OSError, AttributeError):  # it may just be over
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def ask(self, ask: Ask) -> Message:
         """Return the answer to one question."""
@@ -106,7 +122,8 @@ class Endpoint:
             status, headers, text = self._request(method, path, body)
             if status not in BUSY or attempt == TRIES - 1:
                 break
-            time.sleep(pause(headers.get("Retry-After"), attempt))
+            if self._stop.wait(pause(headers.get("Retry-After"), attempt)):
+                break
         return _checked(f"{self.url}{path}", status, text)
 
     def _request(self, method: str, path: str, body: Any) -> tuple[int, http.client.HTTPMessage, bytes]:
@@ -117,6 +134,7 @@ class Endpoint:
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         sent = None if body is None else json.dumps(body).encode()
+        self._open.add(connection)
         try:
             connection.request(method, f"{parts.path}{path}", sent, headers)
             answer = connection.getresponse()
@@ -127,6 +145,7 @@ class Endpoint:
                 f"{self.url}{path}: {reason.lower()}", f"is the server up? danlu health {self.url}"
             ) from None
         finally:
+            self._open.discard(connection)
             connection.close()
 
 
