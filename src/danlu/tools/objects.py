@@ -79,6 +79,7 @@ def call_list(tape: Tape, told: Told, stop: str = "") -> Wait:
             tape.take(1)
         elif following == "]":
             tape.take(1)
+            tape.settle()
             return
         else:
             raise NoCall

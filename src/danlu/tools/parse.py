@@ -118,7 +118,7 @@ def answer(tape: Tape, told: Told, format: Format | None, reasoning: str | None,
 
     def call(mark: str, tell: Tell) -> Wait:
         tape.record(mark)
-        yield from _calls(tape, told, format, mark, tell)
+        yield from _calls(tape, told, format, mark.lstrip("\n"), tell)
 
     opens = format.opens if format else ()
     if reasoning:
@@ -140,7 +140,6 @@ def _calls(tape: Tape, told: Told, format: Format | None, mark: str, tell: Tell)
         if format is None:
             raise NoCall
         yield from format.calls(tape, told, mark)
-        tape.settle()
     except NoCall:
         pass
     tell(tape.given_back())

@@ -53,7 +53,7 @@ def _value(node: ast.expr) -> Number:
     if (
         isinstance(node, ast.Constant)
         and isinstance(node.value, int | float)
-        and node.value not in (True, False)
+        and not isinstance(node.value, bool)
     ):
         return _bounded(Fraction(repr(node.value)) if math.isfinite(node.value) else math.inf)
     if isinstance(node, ast.UnaryOp) and type(node.op) in ONE:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from danlu.tools.definitions import function_of, parameters_of
-from danlu.tools.tape import Tape, Tell
+from danlu.tools.tape import NoCall, Tape, Tell
 from danlu.tools.told import Told
 
 KINDS = {
@@ -88,6 +88,20 @@ class Spelled:
             self._tell('"')
         else:
             self._tell(json.dumps(meant("".join(self._kept), self._wanted), ensure_ascii=False))
+
+    def cut_off(self) -> None:
+        """The answer ends in the middle of an argument: what there was of it is told as it is."""
+        if self._wanted != {"string"}:
+            self._tell("".join(self._kept))
+
+    def cut_off_in(self, name: str) -> bool:
+        """The answer ends in an argument's name, which is told; where it goes on, it is none. Returns False."""
+        if not self._tape.ended or self._tape.at < len(self._tape.text):
+            raise NoCall
+        self._tell(
+            f"{', ' if self._count else '{'}{json.dumps(name, ensure_ascii=False)[:-1]}" if name else ""
+        )
+        return False
 
     def end(self) -> None:
         """There are no more arguments."""

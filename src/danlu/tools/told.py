@@ -4,8 +4,7 @@
     CallBegin(0, "get_weather")  CallArguments(0, '{"city": ')  CallArguments(0, '"北京"}')
 
 Pieces of one answer, put together, are the whole answer, wherever its text was cut while it arrived.
-White space is content only beside other content: before a call, after one and between two it is part of
-how calls are written, and dropped.
+White space next to a call is part of how calls are written, and dropped: chat templates write it again.
 """
 
 from __future__ import annotations
@@ -72,20 +71,24 @@ class Told:
         self._deltas: list[Delta] = []
         self._bare = True  # nothing but white space since the beginning or the last call
         self._space = ""
+        self._dropped = ""  # what stood between text and the calls after it, should more text follow them
 
     def content(self, text: str) -> None:
-        if self._bare:
-            if text.isspace() or not text:
-                self._space += text
-                return
-            text, self._space, self._bare = self._space + text, "", False
-        self._add(Content(text))
+        text = self._space + text
+        said = text.rstrip()
+        self._space = text[len(said) :]
+        if said:
+            glued = self._bare and not said[0].isspace()
+            self._add(Content(self._dropped + said if glued else said))
+            self._bare, self._dropped = False, ""
 
     def reasoning(self, text: str) -> None:
         if text:
             self._add(Reasoning(text))
 
     def begin(self, name: str) -> None:
+        if not self._bare:
+            self._dropped = self._space
         self._space, self._bare = "", True
         self._deltas.append(CallBegin(self.calls, name))
         self.calls += 1
@@ -96,8 +99,8 @@ class Told:
             self._add(CallArguments(self.calls - 1, text))
 
     def end(self) -> None:
-        """The answer is complete: white space is content after all if there is no call."""
-        if self._space and not self.calls:
+        """The answer is complete: white space at its end is content, unless a call is right before it."""
+        if self._space and not (self._bare and self.calls):
             self._add(Content(self._space))
         self._space = ""
 

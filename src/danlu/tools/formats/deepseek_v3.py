@@ -18,7 +18,7 @@ from danlu.tools.told import Told
 
 OPEN, CLOSE = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
 CALL, CALL_END, BETWEEN = "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁sep｜>"
-KIND, NAME = re.compile(r"[^<\n]*"), re.compile(r"[^<\n`{]*")
+KIND, NAME = re.compile(r"\w*"), re.compile(r"[^<\n`{]*")
 FENCE = "```"
 
 
@@ -38,8 +38,9 @@ class DeepSeekV3:
             yield from _call(tape, told)
             yield from tape.space()
             found = yield from tape.word(CALL, CLOSE)
-        if not found:
+        if not found and not tape.cut_off(CALL, CLOSE):
             raise NoCall
+        tape.settle()
 
 
 def _call(tape: Tape, told: Told) -> Wait:

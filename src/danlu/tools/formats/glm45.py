@@ -61,12 +61,13 @@ def _argument(tape: Tape, call: Spelled) -> Generator[None, None, bool]:
     """Read a key and its value; False if the answer ends in them."""
     key: list[str] = []
     if (yield from tape.until(KEY_ENDS, key.append)) != KEY_END:
-        raise NoCall
+        return call.cut_off_in("".join(key))
     yield from tape.space()
     if not (yield from tape.word(VALUE)):
-        raise NoCall
+        return call.cut_off_in("".join(key))
     end = yield from tape.until(VALUE_ENDS, call.argument("".join(key).strip()))
     if not end:
+        call.cut_off()
         return False
     call.complete()
     if end == CLOSE:

@@ -39,8 +39,8 @@ class Pythonic:
             yield from tape.space()
             if not (yield from tape.word(",")):
                 break
-        if not (yield from tape.word("]")) and not tape.ended:
-            raise NoCall
+        if (yield from tape.word("]")):
+            tape.settle()
 
 
 def _call(tape: Tape, told: Told) -> Wait:

@@ -73,11 +73,12 @@ def _argument(tape: Tape, call: Spelled) -> Generator[None, None, bool]:
     """Read an argument; False if the answer ends in it."""
     key = yield from tape.match(KEY)
     if not (yield from tape.word(">")):
-        raise NoCall
+        return call.cut_off_in(key)
     tell = call.argument(key.strip())
     yield from tape.skip("\n", 1)
     end = yield from tape.until(ENDS, tell)
     if not end:
+        call.cut_off()
         return False
     call.complete()
     if not end.endswith(PARAMETER_END):
