@@ -17,9 +17,11 @@ from danlu.evaluate.tools.talk import Ask, Messages, Refused
 from danlu.generate import profile
 from danlu.generate.engine import Engine
 from danlu.generate.load import ends
+from danlu.generate.prompt import context
 from danlu.generate.settings import Sampling
 from danlu.tokenizer import speech
 from danlu.tokenizer.chat import encode_chat
+from danlu.tools.formats import format_of
 from danlu.tools.parse import Message, parse
 from danlu.tools.run import read
 
@@ -38,10 +40,20 @@ class Weights:
         self.folder = Path(folder)
         self.settings = settings
         self.together = together
+        told = profile.read(self.folder) if (self.folder / "config.json").is_file() else None
+        if told and dtype == "auto" and (self.folder / profile.FILE).is_file():
+            dtype = told.dtype
         model, self._words = load.load_model(folder, device, dtype)
         model.eval()
-        self._tools, self._thoughts = self._parsers()
-        self._engine = Engine(model, self._words, together, ends=ends(self.folder, self._words))
+        self._tools = told.tool_parser if told else speech.tool_parser(self._words)
+        self._thoughts = told.reasoning_parser if told else speech.reasoning_parser(self._words)
+        if self._tools is None:
+            raise UserError(
+                f"{folder}: its chat template writes no calls", "choose a model whose template knows tools"
+            )
+        finish = {*ends(self.folder, self._words), *(told.stop_token_ids if told else ())}
+        length = min(told.max_model_len, context(model)) if told else None
+        self._engine = Engine(model, self._words, together, length, finish)
         self._asked: dict[int, tuple[Ask, bool]] = {}
         self._texts: dict[int, str] = {}
         self._refused: list[tuple[int, Message | Refused]] = []
@@ -52,17 +64,12 @@ class Weights:
         """Who answers."""
         return {"folder": str(self.folder), "tool_parser": self._tools, "reasoning_parser": self._thoughts}
 
-    def _parsers(self) -> tuple[str | None, str | None]:
-        if (self.folder / "config.json").is_file():
-            told = profile.read(self.folder)
-            return told.tool_parser, told.reasoning_parser
-        return speech.tool_parser(self._words), speech.reasoning_parser(self._words)
-
     def begin(self, number: int, ask: Ask) -> None:
         """Queue a question."""
         try:
             chat = encode_chat(self._words, as_template(ask.messages), ask.tools, add_generation_prompt=True)
-            self._engine.add(number, chat.ids, self._sampling, show_control=True)
+            shown = self._hidden(ask)
+            self._engine.add(number, chat.ids, self._sampling, show_control=shown)
         except UserError as error:
             self._refused.append((number, Refused(error.problem, error.hint)))
             return
@@ -92,6 +99,13 @@ class Weights:
         if isinstance(said, Refused):
             raise said
         return said
+
+    def _hidden(self, ask: Ask) -> bool:
+        """Say whether marks of calls or thoughts are control tokens, which are not shown unless asked for."""
+        form = format_of(self._tools) if self._tools and ask.tools else None
+        marks = [*form.opens, *form.first] if form else []
+        marks += ["<think>", "</think>"] if self._thoughts else []
+        return any(mark in self._words.control for mark in marks)
 
     def _message(self, number: int) -> Message:
         ask, thinking = self._asked.pop(number)
