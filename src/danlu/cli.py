@@ -23,6 +23,7 @@ COMMANDS = {
     "serve": ("danlu.serving", "Serve a model behind OpenAI's API, with a page to talk to it."),
     "eval": ("danlu.eval", "Measure a model: perplexity."),
     "vllm": ("danlu.vllm", "Serve an export with the vLLM command that fits this host; status, logs, stop."),
+    "tools": ("danlu.tools_commands", "List, call and offer the tools that a model may call; MCP."),
     "plot": ("danlu.plot", "Draw loss, learning rate and throughput of runs into one PNG."),
     "info": ("danlu.info", "Print host, device, versions and features."),
     "health": ("danlu.health", "Wait until a server answers."),

@@ -95,7 +95,7 @@ class Spelled:
             self._tell("".join(self._kept))
 
     def cut_off_in(self, name: str) -> bool:
-        """The answer ends in an argument's name, which is told; where it goes on, it is none. Returns False."""
+        """The answer ends in an argument's name, which is told; elsewhere it is none. Returns False."""
         if not self._tape.ended or self._tape.at < len(self._tape.text):
             raise NoCall
         self._tell(
