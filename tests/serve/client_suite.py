@@ -4,7 +4,8 @@ A module that has a fixture `server` (a `Server`) runs all of it by
 
     from serve.client_suite import *
 
-The model may be untrained, so nothing here depends on what it says, only on how.
+The model may be untrained, so nothing here depends on what it says, only on how. It is asked not to think: an
+untrained one would never come to an end of it. Tools are strict, for vLLM holds only those to their schema.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ TOOLS: list[Any] = [
         "type": "function",
         "function": {
             "name": name,
+            "strict": True,
             "description": f"Tells the {name} of a city.",
             "parameters": {
                 "type": "object",
@@ -61,8 +63,10 @@ def client(server: Server) -> Any:
         yield client
 
 
-def greedy(server: Server, **keys: Any) -> dict[str, Any]:
-    return {"model": server.model, "messages": ASKED, "temperature": 0, "max_tokens": 12, **keys}
+def greedy(server: Server, extra: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
+    beyond = {"chat_template_kwargs": {"enable_thinking": False}, **(extra or {})}
+    words = {"model": server.model, "messages": ASKED, "temperature": 0, "max_tokens": 12, **keys}
+    return {**words, "extra_body": beyond}
 
 
 def text_of(chunks: list[Any], number: int = 0) -> str:
@@ -71,11 +75,10 @@ def text_of(chunks: list[Any], number: int = 0) -> str:
     )
 
 
-def test_models_are_listed_and_found(client, server):
+def test_models_are_listed(client, server):
     listed = client.models.list().data
     assert [model.id for model in listed] == [server.model]
     assert listed[0].object == "model" and listed[0].max_model_len == server.context
-    assert client.models.retrieve(server.model).id == server.model
 
 
 def test_a_chat_is_answered(client, server):
@@ -106,6 +109,7 @@ def test_a_stream_says_what_the_whole_answer_says(client, server):
 
 def test_a_stream_ends_with_done(server):
     body = greedy(server, stream=True)
+    body |= body.pop("extra_body")
     lines = list(events(f"{server.url}/v1/chat/completions", body))
     assert lines[-1] == "data: [DONE]"
     assert all(json.loads(line.removeprefix("data: ")) for line in lines[:-1])
@@ -178,15 +182,14 @@ def test_scores_are_told_of_every_token(client, server):
 
 def test_the_answer_is_as_long_as_it_may_be(client, server):
     for name in ("max_tokens", "max_completion_tokens"):
-        keys = greedy(server)
+        keys = greedy(server, {"ignore_eos": True})
         del keys["max_tokens"]
-        answer = client.chat.completions.create(**keys, **{name: 5}, extra_body={"ignore_eos": True})
+        answer = client.chat.completions.create(**keys, **{name: 5})
         assert answer.usage.completion_tokens == 5 and answer.choices[0].finish_reason == "length"
 
 
 def test_an_answer_has_as_many_tokens_as_it_must(client, server):
-    extra = {"min_tokens": 6}
-    answer = client.chat.completions.create(**greedy(server, max_tokens=6), extra_body=extra)
+    answer = client.chat.completions.create(**greedy(server, {"min_tokens": 6}, max_tokens=6))
     assert answer.usage.completion_tokens == 6
 
 
