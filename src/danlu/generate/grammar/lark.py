@@ -52,6 +52,8 @@ def _body(node: Node, names: dict[int, str]) -> str:
         return names[id(node.body)]
     assert isinstance(node, Repeat)
     inner = names[id(node.inner)]
+    if node.high == 0:
+        return '""'
     if (node.low, node.high) == (0, 1):
         return f"{inner}?"
     if node.high is None:

@@ -22,6 +22,8 @@ from danlu.base.errors import UserError
 from danlu.generate.grammar.lexemes import TOKENS_FROM
 from danlu.tokenizer.tokenizer import Tokenizer
 
+NOWHERE = frozenset(map(chr, (0xC0, 0xC1, *range(0xF5, 0x100))))
+"""Bytes that stand nowhere in UTF-8. The library marks its tokens by one of them, so no word may hold it."""
 WIDEST = 32
 """Symbols of a word that is tried when a text is cut."""
 
@@ -130,7 +132,7 @@ def vocabulary_of(tokenizer: Tokenizer, ends: Collection[int] | None = None) -> 
 
 
 def spellings(tokenizer: Tokenizer) -> list[str]:
-    """Return each word's symbols; an unused number has none."""
+    """Return each word's symbols; an unused number, and what no text can hold, has none."""
     layout = tokenizer.layout
     added = {int(token["id"]) for token in layout["added_tokens"]}
     spell = _speller(tokenizer.name, json.dumps(layout.get("decoder")))
@@ -140,7 +142,8 @@ def spellings(tokenizer: Tokenizer) -> list[str]:
         if token in added:
             out.append(chr(TOKENS_FROM + token))
         else:
-            out.append("" if text is None else spell(text))
+            word = "" if text is None else spell(text)
+            out.append("" if NOWHERE.intersection(word) else word)
     return out
 
 
