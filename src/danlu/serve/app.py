@@ -24,7 +24,7 @@ from danlu import __version__
 from danlu.serve import chat, completions, texts, workshop
 from danlu.serve.guard import Guard
 from danlu.serve.house import House
-from danlu.serve.openapi import ERRORS, described
+from danlu.serve.openapi import ERRORS, STREAMED, WRITTEN, described
 from danlu.serve.problems import Refusal, invalid, unknown_model
 from danlu.serve.schema import (
     CallRequest,
@@ -73,11 +73,11 @@ def build(house: House) -> ASGIApp:
 def _answers(app: FastAPI, house: House) -> None:
     """Add what the model answers."""
 
-    @app.post("/v1/chat/completions", responses=ERRORS, tags=["model"])
+    @app.post("/v1/chat/completions", responses=STREAMED, tags=["model"])
     async def chat_completions(given: ChatRequest, request: Request) -> Response:
         return await chat.answer(house, given, request)
 
-    @app.post("/v1/completions", responses=ERRORS, tags=["model"])
+    @app.post("/v1/completions", responses=STREAMED, tags=["model"])
     async def text_completions(given: CompletionRequest, request: Request) -> Response:
         return await completions.answer(house, given, request)
 
@@ -117,7 +117,7 @@ def _about(app: FastAPI, house: House) -> None:
             raise Refusal(503, "the server is shutting down; ask another, or again in a moment")
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics", responses=ERRORS, tags=["server"])
+    @app.get("/metrics", responses=WRITTEN, response_class=PlainTextResponse, tags=["server"])
     async def metrics() -> Response:
         return PlainTextResponse(house.meters.text(), media_type="text/plain; version=0.0.4")
 

@@ -29,7 +29,7 @@ RESERVED = (
     "tokenize",
 )
 """What the template is told by the request itself."""
-THINKS = "<think>"
+THINKS, THOUGHT = "<think>", "</think>"
 
 
 @dataclass
@@ -37,12 +37,12 @@ class Prompt:
     """A rendered chat."""
 
     ids: list[int]
-    thinking: bool = False
-    """It has opened a thought, so the answer begins inside one."""
+    thoughts: str = ""
+    """Whether the answer "may" begin with thoughts, or begins inside one that the prompt has "opened"."""
 
 
-def asked(tokenizer: Tokenizer, given: Asking, tools: bool = True) -> Prompt:
-    """Return what the model reads for a request."""
+def asked(tokenizer: Tokenizer, given: Asking, reasoning: bool = False) -> Prompt:
+    """Return what the model reads for a request; `reasoning` says whether it thinks before it answers."""
     messages = checked(given.messages)
     last = messages[-1]["role"]
     goes_on = bool(given.continue_final_message)
@@ -55,15 +55,17 @@ def asked(tokenizer: Tokenizer, given: Asking, tools: bool = True) -> Prompt:
             "the last one is the assistant's, so there is nothing to answer",
             "end with the user's, or set `continue_final_message`",
         )
-    shown_tools = [tool.given for tool in given.tools or []] if tools else []
+    tools = [tool.given for tool in given.tools or []]
     thinking, variables = _variables(given)
     try:
-        chat = encode_chat(tokenizer, messages, shown_tools or None, begins, thinking, variables)
+        chat = encode_chat(tokenizer, messages, tools or None, begins, thinking, variables)
     except UserError as error:
         raise refused(error, "messages") from None
     if goes_on:
         return Prompt(_until_the_end(chat.ids, chat.offsets, chat.spans[-1].end))
-    return Prompt(chat.ids, begins and chat.text.rstrip().endswith(THINKS))
+    written = chat.text.rstrip()
+    closed = not (reasoning and begins) or written.endswith(THOUGHT)
+    return Prompt(chat.ids, "" if closed else "opened" if written.endswith(THINKS) else "may")
 
 
 def text_ids(tokenizer: Tokenizer, text: str, begin: bool = True) -> list[int]:

@@ -24,23 +24,23 @@ async def answer(house: House, given: ChatRequest, request: Request) -> Response
     """Answer a request."""
     served = house.served
     served.adapter(given.model)
-    prompt = asking.asked(served.tokenizer, given)
+    thoughts = served.profile.reasoning_parser
+    prompt = asking.asked(served.tokenizer, given, bool(thoughts))
     tools = [tool.given for tool in given.tools or []]
-    calling = bool(tools) and given.tool_choice != "none"
-    form = constraints.form(served, given) if calling else None
-    grammar = await constraints.wanted(served, given, prompt.thinking)
+    form = constraints.form(served) if constraints.calling(given) else None
+    grammar = await constraints.wanted(served, given, prompt)
     options: dict[str, Any] = {"logprobs": given.top_logprobs or 0} if given.logprobs else {}
-    if served.hidden(form, served.profile.reasoning_parser):
+    if served.hidden(form, thoughts):
         options["show_control"] = True
     jobs = wishes.jobs(served, given, [prompt.ids], grammar, **options)
     flight = house.worker.open(jobs, whole=not given.stream)
     watch = Watch(request, house.worker, flight)
 
     def voice() -> Voice:
-        thoughts = served.profile.reasoning_parser
         parser = None
         if form or thoughts:
-            parser = parse.parser(form, thoughts, thinking=prompt.thinking, tools=tools)
+            opened = prompt.thoughts == "opened"
+            parser = parse.parser(form, thoughts, thinking=opened, tools=tools)
         return Voice(
             parser,
             lambda: call_id(form),

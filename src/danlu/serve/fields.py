@@ -143,19 +143,16 @@ class ResponseFormat(BaseModel):
 
 
 class StructuredOutputs(BaseModel):
-    """The same in vLLM's words: exactly one of these."""
+    """The same in vLLM's words."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     json_: dict[str, Any] | str | None = Field(default=None, alias="json")
     json_object: bool | None = None
-    regex: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
-    choice: Annotated[list[Text], Field(min_length=1, max_length=1000)] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> StructuredOutputs:
-        given = [self.json_, self.json_object or None, self.regex, self.choice]
-        if sum(value is not None for value in given) != 1:
-            raise ValueError("give exactly one of json, json_object, regex, choice")
+        if (self.json_ is None) is not bool(self.json_object):
+            raise ValueError("give either a schema as json, or json_object: true")
         return self
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from danlu.generate.engine import Event
+from danlu.generate.engine import Constraint, Event
 from danlu.generate.settings import Sampling
 from danlu.serve.problems import Refusal
 
@@ -28,6 +28,8 @@ class Job:
     sampling: Sampling
     options: dict[str, Any] = field(default_factory=dict)
     """What else `Engine.add` is told."""
+    begin: Callable[[], Constraint] | None = None
+    """Begins what the answer is held to; called in the engine's thread, which grammars belong to."""
 
 
 class Flight:

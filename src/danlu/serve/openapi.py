@@ -40,6 +40,16 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text} for status, text in SAID.items()
 }
 
+STREAMED: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The answer."},
+}
+"""Of endpoints whose answer may be a stream of events."""
+WRITTEN: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "In Prometheus' format."},
+}
+
 
 def described(app: FastAPI) -> dict[str, Any]:
     """Return the description, made once. No endpoint answers 422, which FastAPI adds to each."""

@@ -6,18 +6,17 @@ can be had again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
-from danlu.base.errors import UserError
 from danlu.generate.settings import Sampling
 from danlu.serve.asking import too_long
 from danlu.serve.fields import Settings
 from danlu.serve.flight import Job
-from danlu.serve.problems import Refusal, refused, wrong
+from danlu.serve.problems import Refusal, wrong
 from danlu.serve.schema import ChatRequest
 from danlu.serve.served import Served
 
@@ -97,11 +96,17 @@ def jobs(
     found = []
     for prompt in prompts:
         room = min(asked.max_tokens or served.max_len, served.max_len - len(prompt))
+        if grammar and room < grammar.least:
+            raise Refusal(
+                400,
+                f"{name}: {room} tokens are left, the shortest answer that is asked for has {grammar.least};"
+                f" let it have {grammar.least} or more",
+                param=name,
+            )
         for number in range(given.n or 1):
             seed = None if asked.seed is None else _next(asked.seed, number)
             own = asked if not number else asked.model_copy(update={"seed": seed})
-            extra = {"constraint": _begun(grammar, room, name)} if grammar else {}
-            found.append(Job(prompt, own, {**options, **extra}))
+            found.append(Job(prompt, own, options, grammar and partial(grammar.begin, room)))
     return found
 
 
@@ -113,26 +118,6 @@ def check(served: Served, prompt: Sequence[int], param: str = "prompt") -> None:
         raise wrong(param, f"there is no token {max(prompt)}", f"tokens are 0 to {served.vocabulary - 1}")
 
 
-def _begun(grammar: Any, room: int, name: str) -> Any:
-    try:
-        return grammar.begin(room)
-    except UserError as error:
-        raise refused(error, name) from None
-
-
 def _next(seed: int, number: int) -> int:
     """Return the seed after this one, in the same 64 bits."""
     return (seed + number + 2**63) % 2**64 - 2**63
-
-
-def schema_of(text: str | dict[str, Any]) -> dict[str, Any]:
-    """Return a schema that may have come as text."""
-    if isinstance(text, dict):
-        return text
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise wrong("structured_outputs.json", f"not JSON: {error}", "a JSON schema") from None
-    if not isinstance(found, dict):
-        raise wrong("structured_outputs.json", "is no object", "a JSON schema")
-    return found

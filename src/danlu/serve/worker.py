@@ -232,7 +232,7 @@ class Worker:
 
     def _mend(self, error: Exception) -> None:
         """Let the requests of a step that failed fail, and begin with a new engine."""
-        problem = _of_engine(error)
+        problem = _told(error)
         gone = [request.index for request in (*self.engine.rows, *self.engine.reading, *self.engine.waiting)]
         traceback.clear_frames(error.__traceback__)  # they hold the tensors there was no memory for
         self.engine.rows, self.engine.reading = [], []
@@ -247,11 +247,11 @@ class Worker:
             if flight.closed:
                 return
             try:
-                self.engine.add(index, job.prompt, job.sampling, **job.options)
-            except UserError as error:
-                self._tell(self._broken, refused(error), flight.indices)
-                for other in flight.indices:
-                    self.engine.cancel(other)
+                constraint = job.begin() if job.begin else None
+                self.engine.add(index, job.prompt, job.sampling, constraint=constraint, **job.options)
+            except Exception as error:  # told to who asked; the thread lives on
+                self._cancel(flight.indices)
+                self._tell(self._broken, _told(error), flight.indices)
                 return
 
     def _cancel(self, indices: Sequence[int]) -> None:
@@ -268,12 +268,7 @@ class Worker:
             try:
                 vectors = self.engine.embed(prompts).tolist()
             except Exception as error:  # told to who asked
-                self._tell(
-                    _settle,
-                    future,
-                    None,
-                    refused(error) if isinstance(error, UserError) else _of_engine(error),
-                )
+                self._tell(_settle, future, None, _told(error))
             else:
                 self._tell(_settle, future, vectors, None)
 
@@ -302,13 +297,12 @@ def _settle(
         future.set_result(vectors or [])
 
 
-def _of_engine(error: Exception) -> Refusal:
-    """Return how an engine's failure is told; its details go to the log."""
-    if (
-        isinstance(error, MemoryError)
-        or "out of memory" in str(error).lower()
-        or "can't allocate" in str(error).lower()
-    ):
+def _told(error: Exception) -> Refusal:
+    """Return how a failure is told: what the user can mend in full, of others the details go to the log."""
+    if isinstance(error, UserError):
+        return refused(error)
+    said = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in said or "can't allocate" in said:
         say(f"the engine ran out of memory: {error}")
         return Refusal(503, "the server is out of memory; send a shorter prompt, or ask again later")
     say("the engine failed: " + "".join(traceback.format_exception(error)).rstrip())
