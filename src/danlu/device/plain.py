@@ -7,7 +7,8 @@ ever made where a kernel can do without:
     mask_BTS   True = see   cached decoding, where every row is at its own place
     neither                 each row is one sample from its first token on
 
-Letters: B rows, T queries in each, S keys, H query heads, K key heads, D head width.
+Letters: B rows, T queries in each, S keys, H query heads, K key heads, G query heads to a key head, D head
+width.
 """
 
 from __future__ import annotations
@@ -75,6 +76,11 @@ def attention(
     q_BHTD, k_BKSD, v_BKSD = (x.transpose(1, 2) for x in (q_BTHD, k_BSKD, v_BSKD))
     causal = layout.bounds is None and layout.mask_BTS is None and window is None
     mask_B1TS = None if causal else _mask(layout, q_BTHD.shape[:2], k_BSKD.shape[1], window, q_BTHD.device)
+    if softcap is None and mask_B1TS is not None and q_BTHD.shape[1] == 1:
+        # The heads that share a key head are so many queries of it: its keys are read once for all of them.
+        q_BKGD = q_BTHD.view(q_BTHD.shape[0], k_BKSD.shape[1], -1, q_BTHD.shape[-1])
+        out_BKGD = F.scaled_dot_product_attention(q_BKGD, k_BKSD, v_BKSD, attn_mask=mask_B1TS, scale=scale)
+        return out_BKGD.reshape(q_BTHD.shape)
     if softcap is None:
         out_BHTD = F.scaled_dot_product_attention(
             q_BHTD, k_BKSD, v_BKSD, attn_mask=mask_B1TS, is_causal=causal, scale=scale, enable_gqa=True

@@ -28,9 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from danlu.base.errors import UserError, nearest
 from danlu.device.ops import Layout
 from danlu.generate import held, schedule, scores
+from danlu.generate.adapters import Adapters
 from danlu.generate.allowed import allowed
 from danlu.generate.cache import Cache
 from danlu.generate.prompt import check_prompt, check_sampling, context, end_tokens
@@ -59,6 +59,7 @@ class Engine:
         max_len: int | None = None,
         ends: Collection[int] | None = None,
         reuse: bool = True,
+        adapters: Adapters | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -69,6 +70,7 @@ class Engine:
         self.sampler = Sampler(slots)
         self.reuse = reuse
         """Go on from what slots hold; a measurement may want every prompt read."""
+        self.adapters = adapters or Adapters(model)
         self.waiting: deque[Request] = deque()
         self.reading: list[Request] = []
         self.rows: list[Request] = []
@@ -100,8 +102,7 @@ class Engine:
         vocabulary = self.model.cfg.vocab_size
         check_prompt(prompt, self.max_len, vocabulary, index)
         check_sampling(sampling, vocabulary, logprobs, prompt_logprobs)
-        if adapter:
-            raise UserError(f"there is no adapter '{adapter}'", nearest(adapter, []))
+        self.adapters.check(adapter)
         limit = min(self.max_len, len(prompt) + (sampling.max_tokens or self.max_len))
         request = Request(
             index,
@@ -147,10 +148,12 @@ class Engine:
         """
         for index, prompt in enumerate(prompts):
             check_prompt(prompt, self.max_len + 1, self.model.cfg.vocab_size, index)
+        self.adapters.check(adapter)
         found = torch.empty(len(prompts), self.model.cfg.hidden_size)
         for group in schedule.groups([len(prompt) for prompt in prompts]):
             for part in (group[start : start + TEXTS] for start in range(0, len(group), TEXTS)):
-                found[part] = self._embedded([prompts[number] for number in part]).float().cpu()
+                with self.adapters.rows([adapter] * len(part)):
+                    found[part] = self._embedded([prompts[number] for number in part]).float().cpu()
         return F.normalize(found, dim=-1)
 
     def _embedded(self, prompts: list[Sequence[int]]) -> Tensor:
@@ -169,9 +172,12 @@ class Engine:
             events += self._read_together([(ready[number], pieces[number]) for number in group])
         return events
 
+    def _way(self, request: Request, length: int) -> tuple[object, ...] | None:
+        return held.way(self.model.cfg, self.adapters.identity(request.adapter), length)
+
     def _begin(self, request: Request) -> bool:
         """Give a prompt its slot; or not yet, where one being read has more of it than any slot."""
-        way = held.way(self.model.cfg, request.adapter, len(request.prompt))
+        way = self._way(request, len(request.prompt))
         if not self.reuse or request.prompt_logprobs is not None:
             shared_way = None
         else:
@@ -193,7 +199,7 @@ class Engine:
         """Read a piece of each of some prompts; those read to their end have their first token."""
         pieces = [request.prompt[request.read : request.read + count] for request, count in parts]
         texts = [len(request.prompt) for request, _ in parts]
-        hidden_BTC = self._forward([request.row for request, _ in parts], pieces, texts)
+        hidden_BTC = self._forward([request for request, _ in parts], pieces, texts)
         first, done, last = len(self.rows), [], []
         for row, (request, count) in enumerate(parts):
             if request.prompt_logprobs is not None:
@@ -223,28 +229,30 @@ class Engine:
         for row, request in enumerate(self.rows):
             if self.cache.lengths[row] == self.turning_point:
                 self._read_again(row, request)
-        hidden_B1C = self._forward(range(len(self.rows)), [request.output[-1:] for request in self.rows])
+        hidden_B1C = self._forward(self.rows, [request.output[-1:] for request in self.rows])
         return self._choose(0, hidden_B1C[:, 0])
 
     def _read_again(self, row: int, request: Request) -> None:
         """Read a text anew whose next token turns all of it otherwise: what was kept of it is worthless."""
         text = request.tokens[:-1]
         self.cache.reset(row)
-        self.slots.take(row, request.tokens, held.way(self.model.cfg, request.adapter, len(text) + 1))
+        self.slots.take(row, request.tokens, self._way(request, len(text) + 1))
         for start in range(0, len(text), schedule.CHUNK):
-            self._forward([row], [text[start : start + schedule.CHUNK]], [len(text) + 1])
+            self._forward([request], [text[start : start + schedule.CHUNK]], [len(text) + 1])
 
     def _forward(
-        self, rows: Sequence[int], pieces: list[list[int]], texts: list[int] | None = None
+        self, requests: Sequence[Request], pieces: list[list[int]], texts: list[int] | None = None
     ) -> Tensor:
-        """Read the next tokens of some rows; return what the model makes of each."""
+        """Read the next tokens of some requests; return what the model makes of each."""
         counts = [len(piece) for piece in pieces]
         width = max(counts)
         device = self.model.head_weight.device
         tokens_BT = torch.tensor([piece + [0] * (width - len(piece)) for piece in pieces], device=device)
-        self.cache.begin(rows, counts, width, device, texts)
-        output = self.model(tokens_BT, self.cache.positions(), layout=self.cache.layout(), cache=self.cache)
-        self.cache.end()
+        cache = self.cache
+        cache.begin([request.row for request in requests], counts, width, device, texts)
+        with self.adapters.rows([request.adapter for request in requests]):
+            output = self.model(tokens_BT, cache.positions(), layout=cache.layout(), cache=cache)
+        cache.end()
         return output.hidden
 
     def _choose(self, first: int, last_BC: Tensor) -> list[Event]:
