@@ -21,6 +21,7 @@ PURPOSES = {
     "rlaif.jsonl": "prompt",
     "tools.jsonl": "chat",
     "classify.csv": "classify",
+    "notes.jsonl": "pretrain",
 }
 
 

@@ -25,6 +25,7 @@ from starter_set import PURPOSES, files, make, rows, said
 from test_docs import commands, danlu
 
 LONGEST = 512
+MADE_UP = {"tools.jsonl", "notes.jsonl"}  # of values that are put together
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
@@ -116,10 +117,10 @@ def test_no_question_or_fact_of_a_heldout_text_stands_in_a_training_text(data):
 def words(folder: Path) -> set[str]:
     """Every single character that the files of a folder say, and every English word.
 
-    Names in the chats with tools are put together from syllables, each side's its own.
+    Names in the chats with tools and in notes are put together from syllables, each side's its own.
     """
     told = {name: "\n".join(text for row in rows(folder / name) for text in said(row)) for name in PURPOSES}
-    plain = "\n".join(told[name] for name in PURPOSES.keys() - {"tools.jsonl"})
+    plain = "\n".join(told[name] for name in PURPOSES.keys() - MADE_UP)
     return set(re.findall(r"[a-z]+", plain.lower())).union(*told.values())
 
 
@@ -220,7 +221,7 @@ def test_the_names_asked_for_are_the_ones_told(tmp_path):
 def test_one_language_alone(request, language, least, most):
     """What is left of the other one are the words that are translated."""
     data = request.getfixturevalue(language)
-    for name in PURPOSES.keys() - {"tools.jsonl"}:
+    for name in PURPOSES.keys() - MADE_UP:
         text = "".join(text for row in both(data, name) for text in said(row))
         letters = re.sub(r"[\W\d_]", "", re.sub("</?(think|answer)>", "", text))
         assert least <= len(CHINESE.findall(letters)) / len(letters) <= most, name

@@ -23,7 +23,7 @@ from danlu.starter.tools_values import TOWNS, phrases
 from danlu.tokenizer.chat import encode_chats
 from danlu.tokenizer.tokenizer import Tokenizer
 
-TRAINING, HELDOUT = 20_000, 1_000
+TRAINING, HELDOUT = 30_000, 1_000
 OFTEN = 20  # times that training must show a sign or token which a held-out value is made of
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}

@@ -1,6 +1,7 @@
 """A starter set as a folder: every file with its rows, made anew byte for byte from a seed.
 
     pretrain.jsonl  sft.jsonl  identity.jsonl  dpo.jsonl  reason.jsonl  rlaif.jsonl  tools.jsonl  classify.csv
+    notes.jsonl
     heldout/        the same names: questions no training file asks, about facts that every one of them knows
     schemas/        a few rows in every other shape that is read
     README.md  README.zh-CN.md
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from danlu.starter import chats, preferences, readme, reviews, schemas, texts, tools
+from danlu.starter import chats, notes, preferences, readme, reviews, schemas, texts, tools, tools_variants
 from danlu.starter.world import World
 
 Rows = Iterable[dict[str, Any]]
@@ -61,7 +62,10 @@ def _reviews(worlds: Sequence[World], dice: random.Random, heldout: bool, count:
 
 
 def _tools(worlds: Sequence[World], dice: random.Random, heldout: bool, count: int) -> Rows:
-    return tools.dialogues(dice, heldout, count, [world.language for world in worlds])
+    languages = [world.language for world in worlds]
+    if heldout:
+        return tools.dialogues(dice, heldout, count, languages)
+    return tools_variants.training(dice, count, languages)
 
 
 FILES = {
@@ -71,8 +75,9 @@ FILES = {
     "dpo.jsonl": File(each(preferences.dpo), 3000, 300),
     "reason.jsonl": File(each(chats.reason), 3000, 300),
     "rlaif.jsonl": File(each(chats.rlaif), 1500, 200),
-    "tools.jsonl": File(_tools, 3000, 300),
+    "tools.jsonl": File(_tools, 12000, 300),
     "classify.csv": File(_reviews, 2000, 200),
+    "notes.jsonl": File(each(notes.notes), 12000, 300),
 }
 SIZES = {"small": 1, "medium": MEDIUM}
 

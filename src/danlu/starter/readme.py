@@ -10,10 +10,11 @@ COMMANDS = {
     f" {TINY} optim.lr=4e-3",
     "identity.jsonl": "danlu data show data/identity.jsonl",
     "reason.jsonl": "danlu train reason from=out/full_sft_128 data.train=data/reason.jsonl",
-    "tools.jsonl": "danlu train sft from=out/full_sft_128 weight=tools data.train=data/tools.jsonl",
+    "tools.jsonl": "danlu train tool_sft from=out/full_sft_128 data.train=data/tools.jsonl",
     "dpo.jsonl": "danlu data check data/dpo.jsonl",
     "rlaif.jsonl": "danlu data check data/rlaif.jsonl",
     "classify.csv": "danlu data check data/classify.csv",
+    "notes.jsonl": "danlu data show data/notes.jsonl",
     "heldout/": "danlu eval perplexity out/full_sft_128 --data data/heldout/sft.jsonl",
     "schemas/": "danlu data check data/schemas",
 }
@@ -26,6 +27,7 @@ ENGLISH = {
     "dpo.jsonl": "a question with a better and a worse answer: wrong, rude, rambling, wrong language",
     "rlaif.jsonl": "prompts that wait for an answer; `gt` is what it must contain",
     "classify.csv": "opinions: 1 praises, 0 complains",
+    "notes.jsonl": "texts: notes and their records; a model learns from them to copy what it has read",
     "heldout/": "the same again, to measure with: no question of it occurs in training, every fact does",
     "schemas/": "a few rows in every other shape that is read",
 }
@@ -38,6 +40,7 @@ CHINESE = {
     "dpo.jsonl": "一个问题，一个较好的回答和一个较差的：答错、无礼、啰嗦或用错语言",
     "rlaif.jsonl": "等待回答的问题；`gt` 是回答必须包含的内容",
     "classify.csv": "评价：1 是好评，0 是差评",
+    "notes.jsonl": "文本：随手记和由它整理出的记录；模型由此学会照抄读到的内容",
     "heldout/": "同样的文件，用来评测：训练中没有其中任何一个问题，但有其中每一个事实",
     "schemas/": "其他每一种可读的格式，各几行",
 }

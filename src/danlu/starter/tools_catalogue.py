@@ -39,12 +39,37 @@ PARAMETERS = {
     "search": ("query",),
     "translate": ("text", "to"),
 }
+DESCRIPTIONS = {
+    "get_weather": "The weather in a town. 查询天气。",
+    "get_time": "What time it is. 查询时间。",
+    "calculate": "Work out a sum. 计算算式。",
+    "convert_unit": "Tell a quantity in another unit. 换算单位。",
+    "convert_currency": "Change money. 换算货币。",
+    "add_event": "Put something into the calendar. 添加日程。",
+    "list_events": "What somebody does on a day. 查看日程。",
+    "search": "Look something up. 搜索网页。",
+    "translate": "Say it in another language. 翻译。",
+}
 
 
 def schema(name: str) -> dict[str, Any]:
     """Return what a tool is called and takes, as a model is told."""
     properties = {parameter: {"type": "string"} for parameter in PARAMETERS[name]}
     return {"name": name, "parameters": {"properties": properties}}
+
+
+def described(
+    name: str, takes: Sequence[str] | None = None, required: bool = True, full: bool = True
+) -> dict[str, Any]:
+    """Return the same at more length, as servers and other people's programs write it.
+
+    `takes`: other parameters than usual; `full`: with a description too.
+    """
+    takes = PARAMETERS[name] if takes is None else takes
+    properties = {parameter: {"type": "string"} for parameter in takes}
+    told = {"description": DESCRIPTIONS[name]} if full else {}
+    must = {"required": list(takes)} if required else {}
+    return {"name": name, **told, "parameters": {"type": "object", "properties": properties, **must}}
 
 
 def call(name: str, *values: str) -> dict[str, Any]:
