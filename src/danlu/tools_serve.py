@@ -14,7 +14,11 @@ from danlu.tools_box import box_of, box_options
 @box_options
 @click.option("--http", metavar="HOST:PORT", help="Over streamable HTTP, at /mcp; port 0 takes any.")
 @click.option("--insecure", is_flag=True, help="Let other machines call: nobody is asked who they are.")
-def command(tools: str, mcp: str | None, http: str | None, insecure: bool) -> None:
+@click.option(
+    "--cors", "origins", multiple=True, metavar="ORIGIN",
+    help="Let pages of this origin call; 'null' is a page opened from disk. Repeatable.",
+)  # fmt: skip
+def command(tools: str, mcp: str | None, http: str | None, insecure: bool, origins: tuple[str, ...]) -> None:
     """Offer the tools over MCP, the Model Context Protocol, until stopped.
 
     Without --http they are offered over standard input and output, which is how editors and chat programs
@@ -31,7 +35,7 @@ def command(tools: str, mcp: str | None, http: str | None, insecure: bool) -> No
     address = address_of(http, insecure) if http is not None else None
     with box_of(tools, mcp) as box:
         count = len(box.definitions())
-        serve(box, address, lambda at: say(f"{count} tools over MCP at {at}; Ctrl-C ends"))
+        serve(box, address, lambda at: say(f"{count} tools over MCP at {at}; Ctrl-C ends"), origins)
 
 
 def address_of(http: str, insecure: bool) -> tuple[str, int]:

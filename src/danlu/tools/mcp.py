@@ -19,7 +19,7 @@ import json
 import shlex
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -207,14 +207,20 @@ def server_of(box: Runs) -> Any:
 
 
 def serve(
-    box: Runs, http: tuple[str, int] | None = None, started: Callable[[str], None] = lambda address: None
+    box: Runs,
+    http: tuple[str, int] | None = None,
+    started: Callable[[str], None] = lambda address: None,
+    origins: Sequence[str] = (),
 ) -> None:
-    """Offer tools until stopped: over standard input and output, or HTTP at a host and port (0: any)."""
+    """Offer tools until stopped: over standard input and output, or HTTP at a host and port (0: any).
+
+    Pages of the origins named may call them from a browser.
+    """
     server = server_of(box)
     if http is None:
         asyncio.run(_over_pipes(server))
     else:
-        _over_http(server, *http, started)
+        _over_http(server, *http, started, origins)
 
 
 async def _over_pipes(server: Any) -> None:
@@ -224,7 +230,9 @@ async def _over_pipes(server: Any) -> None:
         await server.run(reads, writes, server.create_initialization_options())
 
 
-def _over_http(server: Any, host: str, port: int, started: Callable[[str], None]) -> None:
+def _over_http(
+    server: Any, host: str, port: int, started: Callable[[str], None], origins: Sequence[str]
+) -> None:
     import uvicorn
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -238,5 +246,34 @@ def _over_http(server: Any, host: str, port: int, started: Callable[[str], None]
             ) from None
         shown = f"[{host}]" if ":" in host else host
         started(f"http://{shown}:{listener.getsockname()[1]}/mcp")
-        app = server.streamable_http_app(host=host)
+        app = server.streamable_http_app(host=host, transport_security=_trusting(host, origins))
+        app = _open_to(origins, app)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _open_to(origins: Sequence[str], app: Any) -> Any:
+    """Return an application that tells browsers whose pages may read its answers."""
+    from starlette.middleware.cors import CORSMiddleware
+
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["mcp-session-id"],
+    )
+
+
+def _trusting(host: str, origins: Sequence[str]) -> Any:
+    """Return whose requests the package lets pass: None for whose it does by itself, or these pages' too."""
+    from mcp.server.transport_security import (  # type: ignore[import-not-found,unused-ignore]
+        TransportSecuritySettings,
+    )
+
+    if not origins or host not in ("127.0.0.1", "localhost", "::1"):
+        return None
+    here = ["127.0.0.1:*", "localhost:*", "[::1]:*"]
+    known = [f"http://{host}" for host in here]
+    return TransportSecuritySettings(allowed_hosts=here, allowed_origins=[*known, *origins])
