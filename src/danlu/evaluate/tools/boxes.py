@@ -97,16 +97,16 @@ def _requiring(tool: Definition) -> Definition:
 
 def fitting(cases: list[Case], mcp: Runs) -> list[Case]:
     """Return the cases whose tools an MCP server has all, to be run there."""
-    names = {
-        str(function_of(tool)["name"]): set(parameters_of(tool).get("properties", {}))
-        for tool in mcp.definitions()
-    }
-    here = toolboxes()
+    here, there = toolboxes(), {_likeness(tool) for tool in mcp.definitions()}
     return [
         case.model_copy(update={"toolbox": "mcp"})
         for case in cases
-        if all(
-            names.get(str(function_of(tool)["name"])) == set(parameters_of(tool).get("properties", {}))
-            for tool in _offered(case, here[case.toolbox])
-        )
+        if there.issuperset(map(_likeness, _offered(case, here[case.toolbox])))
     ]
+
+
+def _likeness(tool: Definition) -> tuple[str, str, frozenset[str]]:
+    """Return what tells tools of one name apart: what they say they do, and what they take."""
+    inner = function_of(tool)
+    takes = frozenset(parameters_of(tool).get("properties", {}))
+    return str(inner["name"]), inner.get("description") or "", takes

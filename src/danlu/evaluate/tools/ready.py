@@ -17,6 +17,7 @@ right one at once did better.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -24,11 +25,20 @@ from pathlib import Path
 from typing import Any
 
 from danlu.evaluate.tools.cases import Case, Expected, Question, read
-from danlu.starter.tools import KINDS, LANGUAGES, dialogue
+from danlu.starter.tools import LANGUAGES, dialogue
 
 SEED = 20_260
-TIMES = 12
-"""Cases for each of the twenty parts in which kinds of dialogues are shared out."""
+SHARES = {
+    "one call": 20,
+    "calls in parallel": 9,
+    "calls in sequence": 6,
+    "no call needed": 6,
+    "a missing argument": 6,
+    "a tool's error": 7,
+    "no tool fits": 6,
+}
+"""Kinds of dialogues, and how often each is among sixty."""
+TIMES = 4
 CLASSIC = Path(__file__).parent / "classic.jsonl"
 SORRY = {"calculate": ["zero", "undefined", "infinit", "零", "无法", "不能"]}
 """What tells that a sum has no result; of a town its name is wanted."""
@@ -44,12 +54,12 @@ def all_cases() -> list[Case]:
 
 
 def starter_cases(times: int = TIMES) -> Iterator[Case]:
-    """Yield held-out dialogues as cases, of every kind as many as its share says, in two languages."""
+    """Yield held-out dialogues as cases, `times` sixty of them, half in each language."""
     dice = random.Random(SEED)
     seen: set[str] = set()
-    for kind, (_, share) in KINDS.items():
-        for number in range(share * times):
-            lang = LANGUAGES[number % len(LANGUAGES)]
+    languages = itertools.cycle(LANGUAGES)
+    for kind, share in SHARES.items():
+        for number, lang in zip(range(share * times), languages):
             while True:
                 row = dialogue(dice, True, kind, lang)
                 said = "\n".join(each["content"] for each in row["messages"] if each["role"] == "user")
