@@ -79,6 +79,14 @@ TRAIN = ".venv/bin/python -m danlu train"
             "eval --weight pretrain perplexity held.jsonl",
             ".venv/bin/python -m danlu eval perplexity out/pretrain_512 held.jsonl",
         ),
+        (
+            "eval --weight tool_sft tools --limit 9",
+            ".venv/bin/python -m danlu eval tools out/tool_sft_512 --limit 9",
+        ),
+        (
+            "eval tools --endpoint http://localhost:8000",
+            ".venv/bin/python -m danlu eval tools --endpoint http://localhost:8000",
+        ),
         ("test tests/base -k paths", ".venv/bin/python -m pytest -m not\\ slow tests/base -k paths"),
     ],
 )

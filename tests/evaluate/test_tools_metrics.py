@@ -131,8 +131,11 @@ def test_the_report_has_every_message_and_call(file, tmp_path):
         *["assistant", "tool"] * 2,
         "assistant",
     ]
-    assert [call["result"] for call in case["questions"][0]["calls"]][0] == '{"error": "service down"}'
-    assert case["well"] and case["questions"][0]["failed"] and case["questions"][0]["turns"] == 3
+    (question,) = case["questions"]
+    assert question["wanted"] == ROWS[5]["questions"][0] and question["answer"] == "Cloudy in Paris."
+    assert question["calls"][0]["result"] == '{"error": "service down"}'
+    verdict = question["verdict"]
+    assert case["well"] and verdict["well"] and verdict["failed"] and verdict["turns"] == 3
 
 
 def test_a_call_that_cannot_be_read_is_a_call_without_json(tmp_path):

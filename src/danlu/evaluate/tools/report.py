@@ -3,7 +3,8 @@
 {"format": 1, "complete": true, "model": {...}, "settings": {...},
  "metrics": {"all": {"detection": {"part": 5, "of": 5, "value": 1.0}, ...}, "lang": {"zh": ...}, "kind": ...},
  "turns": {"all": {"spoken": 2.1, "needed": 2.0, "cases": 6}, ...},
- "cases": [{"id": ..., "messages": [...], "questions": [{"calls": [...], "called": true, ...}]}]}
+ "cases": [{"id": ..., "messages": [...], "questions": [{"wanted": {...}, "calls": [...], "answer": "...",
+                                                                  "verdict": {"called": true, ...}}]}]}
 """
 
 from __future__ import annotations
@@ -91,5 +92,9 @@ def _case(played: Played) -> dict[str, Any]:
 
 
 def _question(wanted: dict[str, Any], exchange: Exchange | None, verdict: Verdict) -> dict[str, Any]:
-    calls = [asdict(call) for call in exchange.calls] if exchange else []
-    return {"wanted": wanted, "calls": calls, **asdict(verdict), "exact": verdict.exact, "well": verdict.well}
+    return {
+        "wanted": wanted,
+        "calls": [asdict(call) for call in exchange.calls] if exchange else [],
+        "answer": exchange.answer if exchange else None,
+        "verdict": {**asdict(verdict), "exact": verdict.exact, "well": verdict.well},
+    }
