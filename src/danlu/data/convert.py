@@ -11,13 +11,15 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
 from danlu.base.errors import UserError
+from danlu.base.log import say
 from danlu.base.paths import need_writable, whole_file
 from danlu.data.canonical import flat_row_of, row_of
 from danlu.data.records import Dialogue, Prompt, Record, Tokens, dialogues, texts
@@ -28,7 +30,12 @@ from danlu.tokenizer.tokenizer import Tokenizer
 
 TOGETHER = 256  # rows measured at a time
 ROOM = 4096  # ordinary rows held to draw from
+PATIENCE = 10.0  # seconds between two lines that say how far it is
 NAMED = 3  # bad rows that are named; the others are counted
+
+
+Sieve = Callable[[Found], tuple[str, str] | None]
+"""What rows like this one do, in words that follow a count, and what this one does; None: it is kept."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,10 @@ class Wish:
     mix_ratio: float = 0.0
     """How many ordinary rows for each converted one."""
     seed: int = 42
+    sieve: Sieve | None = None
+    """Tells what a row is left out for, if it is."""
+    named: int = NAMED
+    """How many rows left out are named."""
 
 
 @dataclass
@@ -62,6 +73,9 @@ class Counts:
     named: list[str] = field(default_factory=list)
     """The first bad rows, in words."""
     shapes: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    """By what is the matter with them."""
+    left_named: list[str] = field(default_factory=list)
 
     def join(self, beside: Counts) -> None:
         """Add what was left out of the ordinary rows."""
@@ -83,6 +97,11 @@ class Counts:
         if self.bad:
             yield f"{self.bad:,} bad rows left out, the first:"
             yield from self.named
+        if self.left_out:
+            yield from (
+                f"{count:,} rows {matter}, and are left out" for matter, count in self.left_out.items()
+            )
+            yield from self.left_named
 
 
 def convert(source: Source, out: Path, wish: Wish, ordinary: Source | None = None) -> Counts:
@@ -91,7 +110,7 @@ def convert(source: Source, out: Path, wish: Wish, ordinary: Source | None = Non
     counts, beside = Counts(), Counts()
     rows = _counted(itertools.islice(converted(source, wish, counts), wish.max_rows), counts)
     if ordinary is not None:
-        rows = _mixed(rows, converted(ordinary, wish, beside), wish, counts)
+        rows = _mixed(rows, converted(ordinary, replace(wish, sieve=None), beside), wish, counts)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(out) as file:
@@ -105,7 +124,9 @@ def convert(source: Source, out: Path, wish: Wish, ordinary: Source | None = Non
 
 
 def _why(counts: Counts) -> str:
-    return counts.named[0] if counts.named else f"{counts.too_long:,} of {counts.read:,} rows are too long"
+    if told := counts.named or counts.left_named:
+        return told[0]
+    return f"{counts.too_long:,} of {counts.read:,} rows are too long"
 
 
 def _counted(rows: Iterator[str], counts: Counts) -> Iterator[str]:
@@ -116,7 +137,7 @@ def _counted(rows: Iterator[str], counts: Counts) -> Iterator[str]:
 
 def converted(source: Source, wish: Wish, counts: Counts) -> Iterator[str]:
     """Yield the rows of a source as lines of JSON."""
-    every = source.found()
+    every, told = source.found(), time.monotonic()
     while part := list(itertools.islice(every, TOGETHER)):
         measured = lengths([each.record for each in part], wish)
         for found, length in zip(part, measured):
@@ -124,7 +145,9 @@ def converted(source: Source, wish: Wish, counts: Counts) -> Iterator[str]:
             try:
                 if isinstance(length, BadRow):
                     raise length
-                if wish.max_tokens and length > wish.max_tokens:
+                if wish.sieve and (matter := wish.sieve(found)):
+                    _leave_out(source, found.row, *matter, wish, counts)
+                elif wish.max_tokens and length > wish.max_tokens:
                     counts.too_long += 1
                 else:
                     row = _line(found, wish)
@@ -132,6 +155,9 @@ def converted(source: Source, wish: Wish, counts: Counts) -> Iterator[str]:
                     yield row
             except BadRow as bad:
                 _refuse(source, found.row, bad, wish, counts)
+        if time.monotonic() - told > PATIENCE:
+            told = time.monotonic()
+            say(f"{counts.read:,} rows read")
 
 
 def _line(found: Found, wish: Wish) -> str:
@@ -151,8 +177,15 @@ def _refuse(source: Source, row: int, bad: BadRow, wish: Wish, counts: Counts) -
     if not wish.skip_bad:
         raise source.error(row, bad) from None
     counts.bad += 1
-    if len(counts.named) < NAMED:
+    if len(counts.named) < wish.named:
         counts.named.append(f"{source.where(row)}: {bad}")
+
+
+def _leave_out(source: Source, row: int, matter: str, detail: str, wish: Wish, counts: Counts) -> None:
+    """Count a row that the sieve holds back, and name the first ones."""
+    counts.left_out[matter] += 1
+    if len(counts.left_named) < wish.named:
+        counts.left_named.append(f"{source.where(row)}: {detail}")
 
 
 def lengths(records: Sequence[Record | BadRow], wish: Wish) -> list[int | BadRow]:

@@ -13,6 +13,8 @@ import json
 import re
 from typing import Any
 
+from danlu.data.literals import printed
+
 Tools = list[dict[str, Any]]
 
 OURS = re.compile(
@@ -45,14 +47,20 @@ def lifted(text: str) -> tuple[str, Tools | None]:
 
 
 def _values(text: str) -> Tools | None:
-    """Return the objects of JSON that a text is made of, in a list or not; None if it is anything else."""
+    """Return the objects that a text is made of, in a list or not; None if it is anything else.
+
+    They are JSON, or what Python prints.
+    """
     decoder, values, at = json.JSONDecoder(), [], 0
     text = text.strip()
     while at < len(text):
         try:
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
-            return None
+            value = None if at else printed(text)
+            if value is None:
+                return None
+            at = len(text)
         values += value if isinstance(value, list) else [value]
         at += len(text[at:]) - len(text[at:].lstrip(" \t\r\n,"))
     return values if all(isinstance(value, dict) for value in values) else None

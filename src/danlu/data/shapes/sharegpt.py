@@ -1,7 +1,8 @@
 """Rows whose messages say who speaks: {"conversations": [{"from": "human", "value": "..."}, ...]}.
 
     human, user              the user
-    gpt, assistant, ...      the assistant; `<tool_call>` blocks that can be read become calls
+    gpt, assistant, ...      the assistant; `<tool_call>` blocks that can be read become calls, be they
+                             JSON or what Python prints
     function_call            the assistant's calls, together with what it said just before
     observation, tool, ...   a tool's result, without a `<tool_response>` around it
     system                   the system; tools written out in a known frame are taken out of it
@@ -16,12 +17,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from danlu.data.literals import literal
 from danlu.data.messages import calls, dialogue, prompt, schemas
 from danlu.data.records import Dialogue, Prompt, Record
 from danlu.data.rows import BadRow
 from danlu.data.shapes.frames import lifted
 from danlu.data.shapes.xlam import call, schema
-from danlu.data.values import kind, parsed, shown, string
+from danlu.data.values import kind, shown, string
 
 Row = Mapping[str, Any]
 Messages = list[dict[str, Any]]
@@ -85,7 +87,7 @@ def _weight(turn: Row) -> dict[str, Any]:
 
 
 def _calls(field: str, value: Any) -> list[dict[str, Any]]:
-    given = parsed(field, value)
+    given = literal(field, value)
     given = calls(field, given if isinstance(given, list) else [given])
     return [call(f"{field}[{number}]", each) for number, each in enumerate(given)]
 

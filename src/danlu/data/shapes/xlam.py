@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from danlu.data.literals import literal
 from danlu.data.messages import calls as checked
 from danlu.data.messages import schemas
 from danlu.data.records import Dialogue
@@ -47,7 +48,7 @@ def calls(row: Row, purpose: str | None) -> Dialogue:
 def call(field: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checked call in the form that servers use, its arguments an object."""
     inner = given.get("function", given)
-    arguments = parsed(f"{field}.arguments", inner["arguments"] or "{}")
+    arguments = literal(f"{field}.arguments", inner["arguments"] or "{}")
     if not isinstance(arguments, dict):
         raise BadRow(f"{field}.arguments", f"found {kind(arguments)}", "an object, {} if none")
     return {"type": "function", "function": {"name": inner["name"], "arguments": arguments}}
