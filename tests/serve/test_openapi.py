@@ -21,6 +21,7 @@ OPERATIONS = [
     "GET /v1/models",
     "GET /v1/models/{name}",
     "GET /tools",
+    "GET /tools/cases",
     "GET /health",
     "GET /ready",
     "GET /metrics",

@@ -1,8 +1,10 @@
 """The application: every endpoint in one table, each answering as OpenAI's or vLLM's does.
 
-POST /v1/chat/completions  /v1/completions  /v1/embeddings      GET /v1/models  /v1/models/{id}
-POST /tokenize  /detokenize                                     GET /health  /ready  /metrics
-POST /tools/call           GET /tools                           GET /  (the page)  /openapi.json
+    POST /v1/chat/completions  /v1/completions  /v1/embeddings      GET /v1/models  /v1/models/{id}
+    POST /tokenize  /detokenize                                     GET /health  /ready  /metrics
+    POST /tools/call           GET /tools  /tools/cases             GET /  (the page)  /openapi.json
+
+Whatever goes wrong is answered in OpenAI's shape (problems.py).
 """
 
 from __future__ import annotations
@@ -124,6 +126,10 @@ def _about(app: FastAPI, house: House) -> None:
     @app.get("/tools", responses=ERRORS, tags=["tools"])
     async def tools() -> Response:
         return JSONResponse(workshop.told())
+
+    @app.get("/tools/cases", responses=ERRORS, tags=["tools"])
+    async def cases() -> Response:
+        return JSONResponse(await asyncio.to_thread(workshop.cases))
 
     @app.post("/tools/call", responses=ERRORS, tags=["tools"])
     async def call(given: CallRequest) -> Response:

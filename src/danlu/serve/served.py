@@ -16,6 +16,7 @@ from typing import Any
 from danlu.base.errors import UserError
 from danlu.evaluate.load import load_model
 from danlu.generate import profile as profiles
+from danlu.generate.adapters import Adapters
 from danlu.generate.engine import Engine
 from danlu.generate.load import ends
 from danlu.generate.profile import Profile
@@ -41,7 +42,7 @@ class Served:
     ends: frozenset[int]
     max_len: int
     advised: dict[str, Any] = field(default_factory=dict)
-    adapters: Mapping[str, Path] = field(default_factory=dict)
+    adapters: Adapters | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
@@ -58,13 +59,13 @@ class Served:
     @property
     def names(self) -> list[str]:
         """Return what may be asked for by name, the model itself first."""
-        return [self.name, *self.adapters]
+        return [self.name, *(self.adapters.names if self.adapters else ())]
 
     def adapter(self, name: str | None) -> str:
         """Return the adapter a name means, "" for the model itself."""
         if name is None or name == self.name:
             return ""
-        if name not in self.adapters:
+        if name not in self.names:
             raise unknown_model(name, self.names)
         return name
 
@@ -83,14 +84,22 @@ def load(
             f"--max-model-len: {max_len} is more than the model's {most}", "leave it out, or lower it"
         )
     finish = frozenset(ends(folder, tokenizer)) | frozenset(profile.stop_token_ids)
-    return Served(name, model, tokenizer, profile, finish, max_len or most, _advised(folder), adapters)
+    beside = Adapters(model, folder if (folder / "config.json").is_file() else None) if adapters else None
+    for other, place in adapters.items():
+        assert beside is not None
+        if other == name:
+            raise UserError(f"--adapter: '{other}' is the model's own name", "give it another, or set --name")
+        beside.load(other, place)
+    return Served(name, model, tokenizer, profile, finish, max_len or most, _advised(folder), beside)
 
 
 def engine_maker(served: Served, slots: int) -> Callable[[], Engine]:
     """Return what makes an engine for a model."""
 
     def make() -> Engine:
-        return Engine(served.model, served.tokenizer, slots, served.max_len, served.ends)
+        return Engine(
+            served.model, served.tokenizer, slots, served.max_len, served.ends, adapters=served.adapters
+        )
 
     return make
 

@@ -17,8 +17,7 @@ from danlu.serve.schema import DetokenizeRequest, EmbeddingRequest, TokenizeChat
 async def embeddings(house: House, given: EmbeddingRequest) -> dict[str, Any]:
     """Return a vector for each text: its last token after the final norm, of length 1."""
     served = house.served
-    if served.adapter(given.model):
-        raise wrong("model", "an adapter has no vectors of its own", f"ask for {served.name!r}")
+    adapter = served.adapter(given.model)
     width = served.model.cfg.hidden_size
     if given.dimensions is not None and given.dimensions > width:
         raise wrong("dimensions", f"found {given.dimensions}", f"1 to {width}")
@@ -34,7 +33,7 @@ async def embeddings(house: House, given: EmbeddingRequest) -> dict[str, Any]:
                 param="input",
                 code="context_length_exceeded",
             )
-    vectors = await house.worker.embed(prompts)
+    vectors = await house.worker.embed(prompts, adapter)
     data = []
     for number, vector in enumerate(vectors):
         kept = _kept(vector, given.dimensions or width)

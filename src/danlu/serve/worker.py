@@ -107,7 +107,7 @@ class Worker:
             self._usual += (took - self._usual) / 8
         self._forget(flight)
 
-    async def embed(self, prompts: Sequence[Sequence[int]]) -> list[list[float]]:
+    async def embed(self, prompts: Sequence[Sequence[int]], adapter: str = "") -> list[list[float]]:
         """Return a vector for each text."""
         self._admit(1)
         assert self._loop
@@ -116,7 +116,7 @@ class Worker:
         found: list[asyncio.Future[list[list[float]]]] = []
         try:
             for start in range(0, len(prompts), TOGETHER):
-                found.append(self._later_done(prompts[start : start + TOGETHER]))
+                found.append(self._later_done(prompts[start : start + TOGETHER], adapter))
             return [vector for group in found for vector in await asyncio.wait_for(group, self.timeout)]
         except asyncio.TimeoutError:
             raise self._too_late() from None
@@ -258,7 +258,9 @@ class Worker:
         for index in indices:
             self.engine.cancel(index)
 
-    def _later_done(self, prompts: Sequence[Sequence[int]]) -> asyncio.Future[list[list[float]]]:
+    def _later_done(
+        self, prompts: Sequence[Sequence[int]], adapter: str
+    ) -> asyncio.Future[list[list[float]]]:
         assert self._loop
         future: asyncio.Future[list[list[float]]] = self._loop.create_future()
 
@@ -266,7 +268,7 @@ class Worker:
             if future.cancelled():
                 return
             try:
-                vectors = self.engine.embed(prompts).tolist()
+                vectors = self.engine.embed(prompts, adapter).tolist()
             except Exception as error:  # told to who asked
                 self._tell(_settle, future, None, _told(error))
             else:

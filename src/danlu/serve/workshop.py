@@ -2,6 +2,7 @@
 
     GET /tools          {"tools": [...], "boxes": {"classic": [...], "starter": [...]}}
     POST /tools/call    {"name": "get_time", "arguments": {...}, "box": "starter"}
+    GET /tools/cases    {"cases": [...]}, those that `danlu eval tools` plays
 
 Two boxes have tools of the same names that take other arguments: the classic ones, which a call means unless
 it names a box, and those that the starter set teaches.
@@ -9,11 +10,13 @@ it names a box, and those that the starter set teaches.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from danlu.base.errors import nearest
 from danlu.evaluate.tools.boxes import toolboxes
+from danlu.evaluate.tools.ready import all_cases
 from danlu.serve.problems import wrong
 from danlu.serve.schema import CallRequest
 from danlu.tools.run import Runs
@@ -27,6 +30,12 @@ def told() -> dict[str, Any]:
         for tool in box:
             tools.setdefault(tool["function"]["name"], tool)
     return {"tools": list(tools.values()), "boxes": boxes}
+
+
+@functools.cache
+def cases() -> dict[str, Any]:
+    """Return the cases by which a model's calls are measured, what says nothing left out."""
+    return {"cases": [case.model_dump(exclude_defaults=True) for case in all_cases()]}
 
 
 def called(given: CallRequest) -> dict[str, str]:

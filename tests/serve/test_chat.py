@@ -1,0 +1,252 @@
+"""Answers to chats: those of the engine, taken apart and put into OpenAI's shape."""
+
+import base64
+import json
+import struct
+
+import pytest
+import torch
+
+from danlu.generate.engine import complete
+from danlu.generate.sample import Sampling
+from danlu.serve import asking
+from danlu.serve.schema import Asking
+from danlu.tokenizer.chat import encode_chat
+from generate.models import TOKENIZER
+from serve.plain import asked, events
+from serve.servers import CONTEXT, MODEL, messages, serving
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+QUESTIONS = ["What is steel?", "钢是什么？", "Count to ten.", "hm", "Sing a song of the sea.", "1+1?"]
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving(slots=4) as running:
+        yield running
+
+
+def prompt(*texts):
+    return asking.asked(TOKENIZER, Asking(messages=messages(*texts))).ids
+
+
+def chat(server, *texts, **keys):
+    given = {"messages": messages(*texts), "temperature": 0, "max_tokens": 16, **keys}
+    status, told, _ = asked(server.url + CHAT, given)
+    assert status == 200, told
+    return told
+
+
+def chunks(server, *texts, **keys):
+    given = {"messages": messages(*texts), "temperature": 0, "max_tokens": 16, "stream": True, **keys}
+    lines = [line.removeprefix("data: ") for line in events(server.url + CHAT, given)]
+    assert lines.pop() == "[DONE]"
+    return [json.loads(line) for line in lines]
+
+
+def test_greedy_answers_are_those_of_the_engine_alone_and_together(server):
+    from concurrent.futures import ThreadPoolExecutor
+
+    greedy = Sampling(temperature=0.0, max_tokens=16)
+    expected = [a.tokens for a in complete(MODEL, TOKENIZER, [prompt(q) for q in QUESTIONS], greedy)]
+
+    def tokens(question):
+        return chat(server, question, return_token_ids=True)["choices"][0]["token_ids"]
+
+    assert [tokens(question) for question in QUESTIONS] == expected
+    with ThreadPoolExecutor(len(QUESTIONS)) as together:
+        assert list(together.map(tokens, QUESTIONS)) == expected
+
+
+def test_the_prompt_that_was_read_can_be_seen(server):
+    told = chat(server, "hi", return_token_ids=True)
+    assert told["prompt_token_ids"] == prompt("hi")
+    assert told["usage"]["prompt_tokens"] == len(prompt("hi"))
+    first = chunks(server, "hi", return_token_ids=True)[0]
+    assert first["prompt_token_ids"] == prompt("hi")
+
+
+def test_what_was_read_before_is_told_as_cached(server):
+    long = "word " * 100
+    chat(server, long)
+    usage = chat(server, long)["usage"]
+    assert usage["prompt_tokens_details"]["cached_tokens"] >= 64
+    assert "danlu_reused_tokens_total" in asked(f"{server.url}/metrics")[1]
+
+
+def test_stop_texts_and_tokens_are_told(server):
+    free = chat(server, "hi", return_token_ids=True)["choices"][0]
+    stop = free["message"]["content"][2:5]
+    cut = chat(server, "hi", stop=stop)["choices"][0]
+    assert (cut["finish_reason"], cut["stop_reason"]) == ("stop", stop)
+    assert not cut["message"]["content"].count(stop)
+    shown = chat(server, "hi", stop=stop, include_stop_str_in_output=True)["choices"][0]
+    assert shown["message"]["content"] == cut["message"]["content"] + stop
+    third = free["token_ids"][2]
+    by_token = chat(server, "hi", stop_token_ids=[third])["choices"][0]
+    assert (by_token["finish_reason"], by_token["stop_reason"]) == ("stop", third)
+
+
+def test_the_bytes_of_the_tokens_are_the_bytes_of_the_answer(server):
+    for question in QUESTIONS:
+        choice = chat(server, question, logprobs=True)["choices"][0]
+        spelled = b"".join(bytes(entry["bytes"]) for entry in choice["logprobs"]["content"])
+        assert spelled.decode(errors="replace") == choice["message"]["content"]
+
+
+def test_scores_are_those_of_the_model(server):
+    ids = prompt("hi")
+    choice = chat(server, "hi", logprobs=True, top_logprobs=5, max_tokens=1)["choices"][0]
+    with torch.inference_mode():
+        hidden = MODEL(torch.tensor([ids])).hidden[:, -1]
+        scores = MODEL.logits(hidden)[0].float().log_softmax(-1)
+    best = scores.topk(5)
+    told = choice["logprobs"]["content"][0]["top_logprobs"]
+    assert [entry["logprob"] for entry in told] == pytest.approx(best.values.tolist(), abs=1e-4)
+
+
+def test_every_chunk_can_carry_the_usage(server):
+    told = chunks(server, "hi", stream_options={"continuous_usage_stats": True, "include_usage": True})
+    counts = [chunk["usage"]["completion_tokens"] for chunk in told if chunk.get("usage")]
+    assert counts == sorted(counts) and counts[-1] <= 16
+    assert "usage" not in chunks(server, "hi")[0]
+
+
+def test_an_answer_that_must_be_json_is_json(server):
+    for question in QUESTIONS[:3]:
+        told = chat(server, question, response_format={"type": "json_object"}, max_tokens=40)
+        assert isinstance(json.loads(told["choices"][0]["message"]["content"]), dict)
+    vllm = chat(server, "hi", structured_outputs={"json": {"enum": ["yes", "no"]}})
+    assert json.loads(vllm["choices"][0]["message"]["content"]) in ("yes", "no")
+
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "parameters": {
+                "type": "object",
+                "properties": {"x": {"type": "boolean"}},
+                "required": ["x"],
+                "additionalProperties": False,
+            },
+        },
+    }
+    for name in ("left", "right")
+]
+
+
+def test_a_single_call_where_no_more_are_wanted(server):
+    for question in QUESTIONS:
+        told = chat(
+            server, question, tools=TOOLS, tool_choice="required", parallel_tool_calls=False,
+            max_tokens=120, temperature=1.5, seed=1,
+        )["choices"][0]  # fmt: skip
+        (call,) = told["message"]["tool_calls"]
+        assert told["finish_reason"] == "tool_calls" and told["message"]["content"] is None
+        assert isinstance(json.loads(call["function"]["arguments"])["x"], bool)
+
+
+def test_call_ids_differ_over_requests_and_calls(server):
+    ids = [
+        call["id"]
+        for seed in range(4)
+        for choice in chat(
+            server, "hi", tools=TOOLS, tool_choice="required", n=2, max_tokens=120, temperature=1.0, seed=seed
+        )["choices"]
+        for call in choice["message"]["tool_calls"]
+    ]
+    assert len(set(ids)) == len(ids) >= 8
+
+
+def test_a_tool_is_shown_to_the_model_as_training_shows_it(server):
+    odd = {"function": {"parameters": {"type": "object", "x-own": 1}, "name": "f"}, "type": "function"}
+    told = chat(server, "hi", tools=[odd], tool_choice="none", return_token_ids=True)
+    expected = encode_chat(TOKENIZER, messages("hi"), [odd], add_generation_prompt=True).ids
+    assert told["prompt_token_ids"] == expected
+
+
+def test_seeds_of_several_answers_follow_each_other(server):
+    several = chat(server, "hi", temperature=1.0, seed=7, n=3)["choices"]
+    alone = [chat(server, "hi", temperature=1.0, seed=seed)["choices"][0] for seed in (7, 8, 9)]
+    assert [c["message"]["content"] for c in several] == [c["message"]["content"] for c in alone]
+
+
+def test_control_tokens_are_hidden_unless_asked_for(server):
+    bias = {str(TOKENIZER.token_id("<|im_start|>")): 100}
+    assert chat(server, "hi", logit_bias=bias, max_tokens=2)["choices"][0]["message"]["content"] == ""
+    shown = chat(server, "hi", logit_bias=bias, max_tokens=2, skip_special_tokens=False)["choices"][0]
+    assert shown["message"]["content"] == "<|im_start|>" * 2
+
+
+def test_embeddings_are_the_last_hidden_state_of_length_one(server):
+    texts = ["steel", "", "钢是铁和碳的合金。"]
+    status, told, _ = asked(f"{server.url}/v1/embeddings", {"input": texts})
+    assert status == 200 and [entry["index"] for entry in told["data"]] == [0, 1, 2]
+    for entry, text in zip(told["data"], texts):
+        ids = TOKENIZER.beginning() + TOKENIZER.encode(text)
+        with torch.inference_mode():
+            hidden = MODEL(torch.tensor([ids])).hidden[0, -1].float()
+        expected = hidden / hidden.norm()
+        assert torch.allclose(torch.tensor(entry["embedding"]), expected, atol=1e-5)
+    packed = asked(f"{server.url}/v1/embeddings", {"input": texts, "encoding_format": "base64"})[1]
+    raw = base64.b64decode(packed["data"][2]["embedding"])
+    assert struct.unpack("<64f", raw) == pytest.approx(told["data"][2]["embedding"], abs=1e-6)
+
+
+def test_shorter_embeddings_have_length_one_too(server):
+    whole, short = (
+        asked(f"{server.url}/v1/embeddings", {"input": "steel", **keys})[1]["data"][0]["embedding"]
+        for keys in ({}, {"dimensions": 8})
+    )
+    assert len(short) == 8 and sum(x * x for x in short) == pytest.approx(1)
+    scale = short[0] / whole[0]
+    assert short == pytest.approx([x * scale for x in whole[:8]], abs=1e-5)
+
+
+def test_embeddings_are_made_beside_answers(server):
+    lines = events(
+        server.url + CHAT,
+        {"messages": messages("hi"), "max_tokens": CONTEXT // 2, "ignore_eos": True, "stream": True},
+    )
+    next(lines)
+    many = asked(f"{server.url}/v1/embeddings", {"input": ["a b c"] * 40})[1]
+    assert len(many["data"]) == 40
+    assert list(lines)[-1] == "data: [DONE]"
+
+
+def test_tokens_come_as_text_too(server):
+    told = asked(f"{server.url}/tokenize", {"prompt": "hi<|im_end|>", "return_token_strs": True})[1]
+    assert told["token_strs"][-1] == "<|im_end|>" and len(told["token_strs"]) == told["count"]
+    back = asked(f"{server.url}/detokenize", {"tokens": told["tokens"]})[1]["prompt"]
+    assert back == "<|im_start|>hi<|im_end|>"
+
+
+def test_the_server_tells_of_its_models(server):
+    assert asked(f"{server.url}/v1/models/tiny")[1]["id"] == "tiny"
+    status, told, _ = asked(f"{server.url}/v1/models/tinny")
+    assert (
+        status == 404 and told["error"]["message"] == "there is no model 'tinny' here; did you mean 'tiny'?"
+    )
+
+
+def test_the_server_runs_safe_tools(server):
+    told = asked(f"{server.url}/tools")[1]
+    names = {tool["function"]["name"] for tool in told["tools"]}
+    assert {"get_weather", "calculate", "search", "get_time"} <= names and set(told["boxes"]) == {
+        "classic",
+        "starter",
+    }
+
+    def call(**body):
+        status, told, _ = asked(f"{server.url}/tools/call", body)
+        assert status == 200
+        return json.loads(told["result"])
+
+    assert call(name="calculate", arguments={"expression": "6 * 7"}) == {"result": "42"}
+    assert call(name="convert_unit", arguments='{"value": "350 km", "to": "m"}') == {"result": "350000 m"}
+    assert "error" in call(name="nothing") and "error" in call(name="calculate", arguments="{")
+    assert "error" in call(name="get_weather", arguments={"city": "北京"}, box="starter")
+    cases = asked(f"{server.url}/tools/cases")[1]["cases"]
+    assert len(cases) >= 200 and all(case["questions"] for case in cases)
