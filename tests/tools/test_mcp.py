@@ -58,9 +58,7 @@ def test_our_client_finds_at_our_server_what_the_toolbox_has(transport, request)
         assert box.call("calculate", '{"expression": "6 * 7"}') == '{"result": "42"}'
         assert "did you mean 'calculate'" in box.call("calculat", "{}")
         assert "are no JSON" in box.call("calculate", "{")
-    assert json.loads(box.call("calculate", {"expression": "1"}))["error"].endswith(
-        "the connection is closed"
-    )
+    assert "the connection is closed" in box.call("calculate", {"expression": "1"})
 
 
 @pytest.mark.parametrize("transport", ["stdio", "http"])
