@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
             self.json({"error": {"message": "no such path"}}, 404)
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.body = body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append({"path": self.path, "headers": dict(self.headers), **body})
         if handler := self.server.posts.get(self.path):
             self.json(handler(body))

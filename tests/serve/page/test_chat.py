@@ -132,7 +132,8 @@ def test_thoughts_of_earlier_answers_are_sent_back_only_if_wanted(page, peer):
 def test_what_a_model_writes_stays_text(page, peer):
     evil = (
         "<img src=x onerror='window.hit=1'><script>window.hit=1</script> [x](javascript:window.hit=1) "
-        "[ok](https://example.org/?a=1&b=2) `<b>` **<i>bold</i>**\n\n```html\n<script>window.hit=1</script>\n```\n"
+        "[ok](https://example.org/?a=1&b=2) `<b>` **<i>bold</i>**\n\n"
+        "```html\n<script>window.hit=1</script>\n```\n"
     )
     peer.script([{"reasoning_content": evil}, {"content": evil}])
     page.ask(evil)
@@ -150,7 +151,8 @@ def test_what_a_model_writes_stays_text(page, peer):
 
 MARKDOWN = [
     "# Title\ntext with `code`, **bold**, *slanted* and https://a.example/b.\nsecond line\n\nnext",
-    "1. one\n   - inner\n   - two\n2. two\n\n> quoted\n> **more**\n\n---\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
+    "1. one\n   - inner\n   - two\n2. two\n\n> quoted\n> **more**\n\n---\n\n| a | b |\n"
+    "|---|---|\n| 1 | 2 |\n",
     "```python\nx = 1\n\n\ny = '```'\n```\nafter\n\n~~~\nopen",
     "a ** b ** c * d\n\n* item\n* **item**\n\t* deep\n\n##no heading\n",
 ]
