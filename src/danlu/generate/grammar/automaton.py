@@ -95,6 +95,7 @@ class _Parts:
     def __init__(self) -> None:
         self.silent: list[list[int]] = []
         self.moves: list[list[tuple[int, int, int]]] = []
+        self.added = 0
 
     def new(self) -> int:
         if len(self.silent) >= MOST_PARTS:
@@ -105,6 +106,9 @@ class _Parts:
 
     def add(self, expression: Regex, start: int) -> int:
         """Hang an expression on a state; return the state in which it ends."""
+        self.added += 1
+        if self.added > MOST_PARTS:
+            raise TooComplex()
         if isinstance(expression, Cat):
             for part in expression.parts:
                 start = self.add(part, start)

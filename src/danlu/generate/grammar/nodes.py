@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from danlu.generate.grammar.lexemes import Lexeme, Literal
 
-LONGEST = 200_000
+LONGEST = 10_000
 """Bytes of a shortest text, at most: beyond it no budget would ever suffice."""
 
 Count = Callable[[str], int]

@@ -136,9 +136,15 @@ def in_order(
     high: int | None = None,
 ) -> Node:
     """Return members in their order, those that are not required left out or not, then `extra` ones."""
+    needed = next((place for place, (_, required) in enumerate(members) if required), len(members))
     first: Node = NONE if extra is None else listed(extra, comma, low, high)
-    later: Node = NONE if extra is None else Repeat(Seq(comma, extra), low, high)
-    for member, required in reversed(members):
+    # From the first required one on a comma is due in any case: one flat list.
+    rest = [
+        Seq(comma, member) if required else optional(Seq(comma, member))
+        for member, required in members[needed + 1 :]
+    ]
+    later: Node = Seq(*rest, *([] if extra is None else [Repeat(Seq(comma, extra), low, high)]))
+    for member, required in reversed(members[: needed + 1]):
         first = Seq(member, later) if required else Alt(Seq(member, later), first)
         one = Seq(comma, member)
         later = Seq(one if required else optional(one), later)

@@ -13,12 +13,16 @@ from danlu.generate.grammar import numerals
 from danlu.generate.grammar.automaton import both
 from danlu.generate.grammar.lexemes import Lexeme, Quoted, Table, quoted, table
 from danlu.generate.grammar.merging import Never, same, types
-from danlu.generate.grammar.nodes import Node, Piece
+from danlu.generate.grammar.nodes import LONGEST, Alt, Node, Piece
+from danlu.generate.grammar.nodes import text as literal
 from danlu.generate.grammar.patterns import format_of, pattern
 from danlu.generate.grammar.regex import word, words
 
 NUMERIC_FORMATS = ("int32", "int64", "float", "double")
 """Annotations of OpenAPI on numbers, where `format` says nothing in JSON Schema."""
+
+APART = 100
+"""Listed values up to which each is a lexeme of its own, so that the fewest words among them are found."""
 
 
 def scalar(name: str, schema: dict[str, Any], place: str, python: bool = False) -> Node:
@@ -35,6 +39,8 @@ def _string(schema: dict[str, Any], place: str) -> Lexeme:
     low, high = schema.get("minLength", 0), schema.get("maxLength")
     if high is not None and low > high:
         raise Never(f"{place}: minLength is {low}, maxLength {high}")
+    if low > LONGEST:
+        raise UserError(f"{place}: minLength is {low}, no answer is that long", f"{LONGEST} at most")
     shapes = [pattern(text, place) for text in _many(schema.get("pattern"))]
     shapes += [format_of(name, place) for name in _many(schema.get("format")) if name not in NUMERIC_FORMATS]
     if not shapes:
@@ -130,7 +136,9 @@ def enumerated(schema: dict[str, Any], place: str, python: bool = False) -> Node
             text.encode()
         except UnicodeEncodeError:
             raise UserError(f"{place}: {text} holds half of a character", "mend it") from None
-    return Piece(table(words(texts)))
+    if len(texts) > APART:
+        return Piece(table(words(texts)))
+    return Alt(*map(literal, texts))
 
 
 def _in_json(value: Any) -> str:

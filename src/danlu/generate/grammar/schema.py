@@ -115,6 +115,9 @@ class Compiler:
 
     def flat(self, schema: Any, place: str, depth: int) -> Any:
         """Return a schema with its references and allOf merged into it."""
+        self.made += 1
+        if self.made > LARGEST:
+            raise UserError(f"{place}: the schema is too large", "make it smaller")
         if depth > DEEPEST:
             raise UserError(f"{place}: $ref and allOf lead in a circle", "put the recursion under a property")
         if isinstance(schema, bool) or not ({"$ref", "allOf"} & schema.keys()):
