@@ -31,10 +31,10 @@ main() {
   options "${BASH_SOURCE[0]}" "$@"
   local folder words=()
   need_environment base serve
-  case ${WORDS[0]:-} in
-    status | logs | stop) become .venv/bin/python -m danlu vllm "${WORDS[@]}" ;;
-  esac
-  if [[ ${WORDS[0]:-} == status || ${WORDS[0]:-} == logs || ${WORDS[0]:-} == stop ]]; then return; fi
+  if [[ ${WORDS[0]:-} =~ ^(status|logs|stop)$ ]]; then
+    become .venv/bin/python -m danlu vllm "${WORDS[@]}"
+    return
+  fi
 
   folder=$(weights "${OPT[weight]:-}")
   if [[ ! -f $folder/serve.json ]]; then

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import click
 
@@ -33,12 +32,10 @@ class Numbers(click.ParamType):
     name = "LIST"
 
     def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
         found: list[int] = []
-        if isinstance(value, tuple):  # the default, which click converts as well
-            return value
-        for part in value.split(","):
+        for part in str(value).split(",") if value else []:
             bounds = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
             if not bounds:
                 raise UserError(f"--devices {value}: '{part}'?", "--devices 0-3,6")

@@ -97,6 +97,7 @@ def test_parsers_template_format_and_length_are_the_profile_s(tmp_path, bare):
         "--reasoning-parser": "qwen3",
         "--tensor-parallel-size": "1",
         "--chat-template": str(folder / "chat_template.jinja"),
+        "--structured-outputs-config": '{"backend": "xgrammar", "disable_any_whitespace": true}',
     }
     assert "--enable-auto-tool-choice" in made.command
     assert int(made.environment["VLLM_CPU_KVCACHE_SPACE"]) >= 1

@@ -35,6 +35,8 @@ KEY = "DANLU_API_KEY"
 # The trainer's own settings lead into no other environment.
 UNSET = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+# Small models lose themselves in white space where a grammar allows as much as they like.
+GRAMMAR = ("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}')
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM makes room for; an adapter gets the next."""
 
@@ -146,6 +148,7 @@ def _vllm(wish: Wish, model: Model, host: Host) -> Plan:
     words = ["--model", place, "--served-model-name", wish.name or model.name]
     words += ["--host", "0.0.0.0" if host.runtime == "docker" else wish.host, "--port", str(wish.port)]
     words += [*vllm_options(wanted), "--tensor-parallel-size", str(size)]
+    words += GRAMMAR
     if wanted.chat_template:
         words += ["--chat-template", f"{place}/{wanted.chat_template}"]
     words += _adapters(wish, host) + list(wish.words)
