@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import pytest
 
 from danlu.tools import classic
-from scripted_peer import call, refuse, told
+from scripted_peer import call
 
 pytestmark = pytest.mark.browser
 
@@ -310,101 +310,3 @@ def test_the_page_tells_the_time_as_the_engine_does(page, moment):
         classic.get_time(zone, lambda: moment) for zone in zones
     ]
     assert page("evaluate", "at => timeIn('', new Date(at)).time.length", moment.timestamp() * 1000) == 19
-
-
-def shares(page) -> dict[str, str]:
-    names = page(
-        "evaluate", "() => [...document.querySelectorAll('[data-metric]')].map(node => node.dataset.metric)"
-    )
-    return dict(zip(names, page.texts("[data-metric] .of")))
-
-
-def test_the_five_metrics_are_counted_exactly(page, peer):
-    peer.script(
-        *(call("get_weather", city="北京"), "晴，25 度"),  # all right
-        *(
-            [
-                {
-                    "tool_calls": [
-                        {"index": 0, "id": "a", "function": {"name": "calculate", "arguments": '{"expr'}}
-                    ]
-                }
-            ],
-            "?",
-        ),
-        "现在三点。",  # no call where one is wanted
-        *(call("get_weather", city="Beijing"), "the wrong tool"),
-        "你好，我是丹炉。",
-        *(call("get_weather"), "no city"),
-    )
-    page("click", "#tab-metrics")
-    page("click", "#run-classic")
-    page("wait_for_selector", "#run-save")
-    wanted = {
-        "detection": (4, 5),
-        "selection": (3, 4),
-        "json": (3, 4),
-        "arguments": (2, 4),
-        "no_call": (1, 1),
-    }
-    assert shares(page) == {name: f"{part} of {of}" for name, (part, of) in wanted.items()}
-    assert page("inner_text", "[data-metric=json] .rate") == "75 %"
-    report = json.loads(page("saved", "#run-save"))
-    assert report["metrics"]["all"] == {
-        name: {"part": part, "of": of, "value": part / of} for name, (part, of) in wanted.items()
-    }
-    assert report["complete"] and len(report["cases"]) == 6
-    assert report["cases"][0]["messages"][2]["content"] == json.dumps(WEATHER, ensure_ascii=False)
-    assert {(request["temperature"], request["max_tokens"]) for request in peer.asked} == {(0, 512)}
-    page("click", ".more summary >> nth=0")
-    assert "→ get_weather" in page("inner_text", ".trace")
-
-
-def test_needless_calls_unread_calls_and_refusals_count_against_a_model(page, peer, tmp_path):
-    cases = [
-        {"id": "chat", "questions": [{"user": "hello"}]},
-        {"id": "unread", "questions": [{"user": "sum", "calls": [[{"name": "calculate"}]]}]},
-        {"id": "refused", "questions": [{"user": "time", "calls": [[{"name": "get_time"}]]}]},
-        {"id": "own", "tools": [{"name": "f"}], "returns": {"f": {"x": 1}}, "failing": {"f": ["busy"]},
-         "questions": [{"user": "twice", "calls": [[{"name": "f"}]], "may": [{"name": "f"}]},
-                       {"user": "bye"}]},
-    ]  # fmt: skip
-    file = tmp_path / "cases.jsonl"
-    file.write_text("\n".join(map(json.dumps, cases)), encoding="utf-8")
-
-    def answer(handler):
-        """By what is asked, for cases run side by side."""
-        said = handler.body["messages"]
-        asked = [message["content"] for message in said if message["role"] == "user"][-1]
-        known = {
-            "hello": told("ok" if said[-1]["role"] == "tool" else call("search", query="x")),
-            "sum": told('<tool_call>{"na'),
-            "time": refuse(400, "the prompt is too long"),
-            "twice": told("done" if len(results(handler.body)) == 2 else call("f", f"f{len(said)}")),
-            "bye": told("bye"),
-        }
-        known[asked](handler)
-
-    peer.script(*[answer] * 20)
-    page("click", "#tab-metrics")
-    page("set_input_files", "#metrics input[type=file]", str(file))
-    page("wait_for_selector", "#run-own")
-    page("click", "#run-own")
-    page("wait_for_selector", "#run-save")
-    assert shares(page) == {
-        "detection": "2 of 3", "selection": "1 of 2", "json": "1 of 2", "arguments": "1 of 2",
-        "no_call": "1 of 2",
-    }  # fmt: skip
-    assert "the prompt is too long" in page("inner_text", ".grid")
-
-
-def test_a_run_is_stopped_and_a_server_that_is_gone_ends_it(page, peer):
-    peer.script(lambda handler: handler.json({"error": {"message": "no key"}}, 401))
-    page("click", "#tab-metrics")
-    page("click", "#run-classic")
-    page("wait_for_selector", "#metrics .fault")
-    assert "no key" in page("inner_text", "#metrics .fault") and len(peer.asked) == 1
-    peer.script(lambda handler: handler.rfile.read(1))  # never answers
-    page("click", "#run-classic")
-    page("click", "#run-stop")
-    page("wait_for_selector", "#run-classic")
