@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -211,6 +212,8 @@ def measure(
     played: list[Played] = []
     problem: BaseException | None = None
     progress = Progress(len(cases))
+    # Whoever ends us kindly finds what was played in the report, as after Ctrl-C.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for each in play.play(cases, model, boxes.toolboxes(mcp), rounds):
             played.append(each)
@@ -218,6 +221,7 @@ def measure(
     except (UserError, KeyboardInterrupt) as error:
         problem = error
     finally:
+        signal.signal(signal.SIGTERM, before)
         progress.close()
     order = {case.id: number for number, case in enumerate(cases)}
     played.sort(key=lambda each: order[each.case.id])

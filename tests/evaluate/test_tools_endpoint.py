@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -16,6 +20,7 @@ from danlu.evaluate.tools.settings import Settings
 from danlu.evaluate.tools.talk import Ask, Refused
 from danlu.tools.parse import Call, Message
 from evaluate.scripted import Body, Reply, Scripted, asked, calls, says, since
+from shell import ROOT
 
 HELLO = Ask([{"role": "user", "content": "hello"}], None)
 NOTHING = (0, {}, {})
@@ -96,6 +101,30 @@ def test_what_was_played_is_in_the_report_when_the_server_breaks(tmp_path):
     told = json.loads(out.read_text())
     assert not told["complete"] and len(told["cases"]) == 3 and told["problem"] in error.problem
     assert told["metrics"]["all"]["detection"]["of"] == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_played_is_in_the_report_when_it_is_ended_and_nothing_is_waited_for(tmp_path, number):
+    out = tmp_path / "report.json"
+    replies = iter([says("no")] * 2)
+    stuck, over = threading.Event(), threading.Event()
+
+    def reply(body: Body) -> Reply:
+        if (said := next(replies, None)) is not None:
+            return said
+        stuck.set()
+        over.wait(60)
+        return says("too late")
+
+    with Scripted(reply) as server:
+        words = ["--endpoint", server.url, "--concurrency", "1", "--out", str(out)]
+        with subprocess.Popen([sys.executable, "-m", "danlu", "eval", "tools", *words], cwd=ROOT) as process:
+            assert stuck.wait(60)
+            process.send_signal(number)
+            assert process.wait(30) == 130
+        over.set()
+    told = json.loads(out.read_text())
+    assert not told["complete"] and len(told["cases"]) == 2 and told["problem"] == "stopped"
 
 
 def test_nobody_there_is_two_lines():
