@@ -20,7 +20,7 @@ from danlu.tokenizer.chat import encode_chats
 from danlu.tokenizer.tokenizer import Tokenizer
 
 Row = dict[str, Any]
-ROWS = 4000
+ROWS = 6000
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +60,10 @@ def test_every_sort_of_row_is_common(rows):
     def share(has) -> float:
         return sum(map(has, rows)) / len(rows)
 
-    assert share(is_renamed) > 0.25
-    assert 0.03 < share(is_new) < 0.1
-    assert share(lambda row: any("description" in tool for tool in row["tools"])) > 0.05
-    assert share(lambda row: any("required" in tool["parameters"] for tool in row["tools"])) > 0.1
+    assert 0.02 < share(is_renamed) < 0.1
+    assert 0.01 < share(is_new) < 0.1
+    assert share(lambda row: any("description" in tool for tool in row["tools"])) > 0.02
+    assert share(lambda row: any("required" in tool["parameters"] for tool in row["tools"])) > 0.05
     assert (
         share(
             lambda row: (
@@ -80,7 +80,7 @@ def test_every_other_name_is_offered_and_called(rows):
     offered = Counter(tool["name"] for row in rows for tool in row["tools"])
     called = Counter(made["name"] for row in rows for made in calls(row["messages"]))
     for name in (name for also in NAMES.values() for name in also):
-        assert offered[name] > called[name] > 5
+        assert offered[name] >= called[name] > 0
 
 
 def test_no_other_name_stands_for_two_things():

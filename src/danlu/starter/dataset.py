@@ -18,7 +18,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from danlu.starter import chats, notes, preferences, readme, reviews, schemas, texts, tools, tools_variants
+from danlu.starter import (
+    chats,
+    notes,
+    preferences,
+    readme,
+    reviews,
+    schemas,
+    texts,
+    tools,
+    tools_variants,
+)
 from danlu.starter.world import World
 
 Rows = Iterable[dict[str, Any]]
@@ -75,7 +85,7 @@ FILES = {
     "dpo.jsonl": File(each(preferences.dpo), 3000, 300),
     "reason.jsonl": File(each(chats.reason), 3000, 300),
     "rlaif.jsonl": File(each(chats.rlaif), 1500, 200),
-    "tools.jsonl": File(_tools, 12000, 300),
+    "tools.jsonl": File(_tools, 14000, 300),
     "classify.csv": File(_reviews, 2000, 200),
     "notes.jsonl": File(each(notes.notes), 12000, 300),
 }

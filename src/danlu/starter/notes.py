@@ -10,7 +10,6 @@ up and write them down exactly, unseen names and numbers too, which is what call
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +29,6 @@ FIELDS: dict[str, Callable[[Values], str]] = {
     "title": Values.appointment,
     "query": Values.thing,
     "text": lambda values: values.phrase()[0],
-    "line": lambda values: _line(values),
 }
 WORDS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "en": {
@@ -43,7 +41,6 @@ WORDS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "title": ("We have {}.", "The plan is {}.", "Then comes {}."),
         "query": ("I look for a {}.", "Here is the {}.", "The {} is lost."),
         "text": ('It says "{}".', 'The words are "{}".', '"{}" is written there.'),
-        "line": ("{}", "Somebody asks: {}", "She says: {}"),
     },
     "zh": {
         "city": ("地方是{}。", "我住在{}。", "{}是我的家。"),
@@ -55,7 +52,6 @@ WORDS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "title": ("我们要{}。", "计划是{}。", "然后{}。"),
         "query": ("我找{}。", "这里有{}。", "{}不见了。"),
         "text": ("上面写着“{}”。", "原文是“{}”。", "“{}”写在那里。"),
-        "line": ("{}", "有人问：{}", "她说：{}"),
     },
 }
 MOST = 4  # values of a note
@@ -70,19 +66,6 @@ def notes(worlds: Sequence[World], dice: random.Random, heldout: bool) -> dict[s
     record = {name: told[name] for name in _some(dice, tuple(told), len(told))}
     halves = [said, json.dumps(record, ensure_ascii=False)]
     return {"text": "\n".join(halves if chance(dice, 0.7) else halves[::-1])}
-
-
-@functools.cache
-def _world(language: str) -> World:
-    return World(language)
-
-
-def _line(values: Values) -> str:
-    """Return a question about the little world, so that whole sentences are told again too."""
-    world = _world(values.language)
-    while '"' in (said := world.ask(values.dice, values.heldout, world.facts).question):
-        pass
-    return said
 
 
 def _some(dice: random.Random, names: Sequence[str], count: int) -> list[str]:

@@ -275,7 +275,7 @@ def unfit(talk: Talk) -> None:
     """None of the offered tools fits."""
     slots = {"me": talk.values.person(), "city": talk.values.town(), "query": talk.values.thing()}
     ask = pick(talk.dice, NO_TOOL[talk.language])
-    if chance(talk.dice, 0.7):
+    if chance(talk.dice, 0.5):
         made, slots = request(talk, pick(talk.dice, tuple(PARAMETERS)))
         talk.lacks.append(made["name"])
         ask = pick(talk.dice, ASK[talk.language][made["name"]])
@@ -284,13 +284,13 @@ def unfit(talk: Talk) -> None:
 
 
 KINDS: dict[str, tuple[Callable[[Talk], None], int]] = {
-    "one call": (one, 6),
+    "one call": (one, 7),
     "calls in parallel": (parallel, 3),
     "calls in sequence": (sequence, 2),
     "no call needed": (none, 2),
     "a missing argument": (missing, 2),
     "a tool's error": (error, 2),
-    "no tool fits": (unfit, 3),
+    "no tool fits": (unfit, 2),
 }
 """What a dialogue is, who writes it, and how often of twenty."""
 TURNS = [name for name, (_, share) in KINDS.items() for _ in range(share)]

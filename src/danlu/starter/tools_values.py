@@ -10,13 +10,11 @@ Each is a combination of parts that come again in hundreds of others, and its ow
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from danlu.starter.split import chance, is_heldout, pick
-from danlu.starter.world import read_rows
+from danlu.starter.split import is_heldout, pick
 
 TOWNS: dict[str, tuple[Sequence[str], ...]] = {
     "en": (
@@ -75,7 +73,6 @@ OPERATORS = {
     "zh": {"+": "加", "-": "减", "*": "乘以", "/": "除以"},
 }
 GAP = {"en": " ", "zh": ""}
-REAL = 0.1  # of towns
 
 
 @dataclass
@@ -87,9 +84,6 @@ class Values:
     heldout: bool
 
     def town(self) -> str:
-        """Return a town put together or, in training, sometimes one that there is."""
-        if not self.heldout and chance(self.dice, REAL):
-            return self._drawn(lambda: pick(self.dice, capitals(self.language)))
         return self._drawn(lambda: self._together(TOWNS))
 
     def person(self) -> str:
@@ -172,12 +166,6 @@ class Values:
         while is_heldout(value := draw()) != self.heldout:
             pass
         return value
-
-
-@functools.cache
-def capitals(language: str) -> list[str]:
-    """Return the capitals of the little world, for instance Beijing."""
-    return [row["capital"] for row in read_rows(language)["country"]]
 
 
 def phrase(numbers: list[int], language: str) -> str:

@@ -1,6 +1,6 @@
 """What training has beside the dialogues of tools.py, so that a model reads which tools it is offered.
 
-Many of those dialogues call their tools, or what the tools take, by other names; some offer them at more
+Some of those dialogues call their tools, or what the tools take, by other names; some offer them at more
 length, with what is required and what they are for, as servers and other people's programs do. And some
 are new, with tools of known names that take less:
 
@@ -9,7 +9,6 @@ are new, with tools of known names that take less:
 
     What will the weather be in Lundaford?    {"name": "get_weather", "arguments": {"city": "Lundaford"}}
 
-A model that only ever saw nine tools knows them by heart, and calls them when they are not there.
 For training only: what is held out has the tools of tools.py, whose results can be reckoned again.
 """
 
@@ -80,9 +79,9 @@ TIME_IN = {
 }
 TIME_TOLD = {"en": ("It is {}.", "It is {} in {}."), "zh": ("现在是{}。", "{1}现在是{0}。")}
 POLITE = {"en": ("{}", "{}", "Hello! {}", "{} Thank you."), "zh": ("{}", "{}", "你好，{}", "{}谢谢。")}
-OTHERS = 0.07  # of rows are new dialogues
-RENAMED = 0.4  # of the rest call their tools by other names
-AT_LENGTH = 0.3  # offer their tools at length; both only where a chat then stays below 512 tokens
+OTHERS = 0.03  # of rows are new dialogues
+RENAMED = 0.05  # of the rest call their tools by other names
+AT_LENGTH = 0.08  # offer their tools at length; both only where a chat then stays below 512 tokens
 
 
 def training(dice: random.Random, count: int, languages: Sequence[str]) -> Iterator[Row]:
