@@ -57,7 +57,7 @@ class Asked:
 
 
 def conversations(tools: Sequence[Row], thoughts: Sequence[Row], count: int, seed: int = 0) -> list[Asked]:
-    """Return conversations: in turns about tools, at any turn of theirs, and of thoughts, a second of them."""
+    """Return conversations: in turns about tools, at any turn of theirs, and of thoughts, after another."""
     dice = random.Random(seed)
     made = []
     for number in range(count):

@@ -22,7 +22,7 @@ PATIENCE = 300.0
 """Seconds one answer may take; the first may compile."""
 WORDS = 24
 CALL_WORDS = 160
-QUESTION = "北京今天天气怎么样？"
+QUESTION = "北京今天的天气怎么样？"
 NAME, CITIES = "get_weather", ["北京", "上海"]
 # A city out of two, strictly: an untrained model too must come to an end, and vLLM holds arguments to their
 # schema only where that is asked for.
@@ -138,15 +138,12 @@ def _left_to_it(api: Api) -> str:
 
 
 def _asked(api: Api, choice: Any) -> dict[str, Any]:
-    answer = api.post(
-        "/v1/chat/completions",
-        {
-            "messages": [{"role": "user", "content": QUESTION}],
-            "tools": [TOOL],
-            "tool_choice": choice,
-            "max_tokens": CALL_WORDS,
-            # Where thoughts are told apart, grammar begins only after them: none, so that it begins at once.
-            "chat_template_kwargs": {"enable_thinking": False},
-        },
-    )
-    return dict(answer["choices"][0]["message"])
+    body = {
+        "messages": [{"role": "user", "content": QUESTION}],
+        "tools": [TOOL],
+        "tool_choice": choice,
+        "max_tokens": CALL_WORDS,
+    }
+    if choice != "auto":  # where thoughts are told apart, grammar begins only after them: none, then
+        body["chat_template_kwargs"] = {"enable_thinking": False}
+    return dict(api.post("/v1/chat/completions", body)["choices"][0]["message"])
