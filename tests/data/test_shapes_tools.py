@@ -39,7 +39,8 @@ def rendered(system, tools):
 @pytest.mark.parametrize("system", ["", "Be brief.", "One\n\ntwo\n"])
 @pytest.mark.parametrize("tools", [[MOON], [TIDE, MOON], [TIDE, TIDE, MOON]])
 def test_what_our_template_writes_out_is_read_back(system, tools):
-    assert lifted(rendered(system, tools)) == (system, tools)
+    bare = [tool.get("function", tool) for tool in tools]
+    assert lifted(rendered(system, tools)) == (system, bare)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_tools_of_hermes_leave_the_system_text_and_its_calls_become_calls():
 @pytest.mark.parametrize(
     "said",
     [
-        "<tool_call>\n{'arguments': {}, 'name': 'tide'}\n</tool_call>",
+        "<tool_call>\n{'arguments': {}, 'name': tide()}\n</tool_call>",
         '<tool_call>{"name": "tide", "arguments": {}}</tool_call> and so on',
         '<tool_call>{"name": "tide"}</tool_call>',
         "write <tool_call> to call",
@@ -85,6 +86,14 @@ def test_tools_of_hermes_leave_the_system_text_and_its_calls_become_calls():
 def test_text_that_only_looks_like_a_call_stays_text(said):
     chat = record(speaks(("human", "q"), ("gpt", said)))
     assert chat.messages[1] == {"role": "assistant", "content": said} and chat.tools is None
+
+
+def test_calls_and_tools_that_python_printed_are_read_like_json():
+    call = {"arguments": {"port": "l'Île", "now": True, "days": None}, "name": "tide"}
+    said = f"<tool_call>\n{call}\n</tool_call>"
+    chat = record(speaks(("system", HERMES % TIDE), ("human", "High water?"), ("gpt", said)))
+    assert chat.messages[-1]["tool_calls"] == [{"type": "function", "function": call}]
+    assert chat.tools == [{"type": "function", "function": TIDE}]
 
 
 def test_functions_of_glaive_leave_the_system_text():
