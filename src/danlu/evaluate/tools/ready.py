@@ -55,10 +55,10 @@ def all_cases() -> list[Case]:
 
 def starter_cases(times: int = TIMES) -> Iterator[Case]:
     """Yield held-out dialogues as cases, `times` sixty of them, half in each language."""
-    dice = random.Random(SEED)
     seen: set[str] = set()
     languages = itertools.cycle(LANGUAGES)
     for kind, share in SHARES.items():
+        dice = random.Random(f"{SEED} {kind}")  # of its own: a kind's cases depend on no other's
         for number, lang in zip(range(share * times), languages):
             while True:
                 row = dialogue(dice, True, kind, lang)
