@@ -3,18 +3,21 @@
 import base64
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from danlu.generate.adapters import Adapters
 from danlu.generate.engine import complete
 from danlu.generate.sample import Sampling
 from danlu.serve import asking
 from danlu.serve.schema import Asking
 from danlu.tokenizer.chat import encode_chat
-from generate.models import TOKENIZER
+from generate.models import TOKENIZER, tiny
+from serve.adapters import made
 from serve.plain import asked, events
-from serve.servers import CONTEXT, MODEL, messages, serving
+from serve.servers import CONTEXT, MODEL, messages, served, serving
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 QUESTIONS = ["What is steel?", "钢是什么？", "Count to ten.", "hm", "Sing a song of the sea.", "1+1?"]
@@ -45,8 +48,6 @@ def chunks(server, *texts, **keys):
 
 
 def test_greedy_answers_are_those_of_the_engine_alone_and_together(server):
-    from concurrent.futures import ThreadPoolExecutor
-
     greedy = Sampling(temperature=0.0, max_tokens=16)
     expected = [a.tokens for a in complete(MODEL, TOKENIZER, [prompt(q) for q in QUESTIONS], greedy)]
 
@@ -250,3 +251,32 @@ def test_the_server_runs_safe_tools(server):
     assert "error" in call(name="get_weather", arguments={"city": "北京"}, box="starter")
     cases = asked(f"{server.url}/tools/cases")[1]["cases"]
     assert len(cases) >= 200 and all(case["questions"] for case in cases)
+
+
+def test_a_model_under_another_name_is_an_adapter(tmp_path):
+    """Each name has its own answers, alone and beside the others."""
+    model = tiny(max_position_embeddings=CONTEXT)
+    beside = Adapters(model)
+    for seed, name in enumerate(("poet", "judge")):
+        beside.load(name, made(model, tmp_path / name, seed))
+    what = served(model, adapters=beside)
+    with serving(what, slots=4) as running:
+
+        def tokens(name):
+            told = chat(running, "hi", model=name, return_token_ids=True)
+            assert told["model"] == name
+            return told["choices"][0]["token_ids"]
+
+        names = ["tiny", "poet", "judge"]
+        alone = [tokens(name) for name in names]
+        assert alone[0] != alone[1] != alone[2] != alone[0]
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(tokens, names * 2)) == alone * 2
+        listed = asked(f"{running.url}/v1/models")[1]["data"]
+        assert [(card["id"], card["parent"]) for card in listed] == [
+            ("tiny", None),
+            ("poet", "tiny"),
+            ("judge", "tiny"),
+        ]
+        status, told, _ = asked(running.url + CHAT, {"messages": messages("hi"), "model": "poets"})
+        assert status == 404 and "did you mean 'poet'?" in told["error"]["message"]

@@ -31,7 +31,7 @@ MODES = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 
 @pytest.fixture(scope="module")
 def described():
-    with serving(timeout=30) as running:
+    with serving(timeout=120) as running:
         schema = schemathesis.openapi.from_dict(asked(f"{running.url}/openapi.json")[1])
         schema.config.update(base_url=running.url)
         yield schema, running
@@ -64,7 +64,7 @@ def tried(described, label, examples):
         def once(case):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                answer = case.call()
+                answer = case.call(timeout=300)
                 case.validate_response(answer, excluded_checks=[positive_data_acceptance])
             assert answer.status_code < 500, answer.text
             seen.add(answer.status_code)

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 from danlu import __version__
 from danlu.serve import chat, completions, texts, workshop
 from danlu.serve.guard import Guard
-from danlu.serve.house import House
+from danlu.serve.house import House, beside
 from danlu.serve.openapi import ERRORS, STREAMED, WRITTEN, described
 from danlu.serve.problems import Refusal, invalid, unknown_model
 from danlu.serve.schema import (
@@ -50,7 +50,7 @@ def build(house: House) -> ASGIApp:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await house.worker.start()
         yield
-        house.worker.stop()
+        await house.worker.stopped()
 
     app = FastAPI(
         title="Danlu", version=__version__, lifespan=life, docs_url=None, redoc_url=None, openapi_url=None
@@ -84,16 +84,16 @@ def _answers(app: FastAPI, house: House) -> None:
         return await completions.answer(house, given, request)
 
     @app.post("/v1/embeddings", responses=ERRORS, tags=["model"])
-    async def embeddings(given: EmbeddingRequest) -> Response:
-        return JSONResponse(await texts.embeddings(house, given))
+    async def embeddings(given: EmbeddingRequest, request: Request) -> Response:
+        return JSONResponse(await texts.embeddings(house, given, request))
 
     @app.post("/tokenize", responses=ERRORS, tags=["tokens"])
-    async def tokenize(given: TokenizeRequest) -> Response:
-        return JSONResponse(texts.tokenize(house, given))
+    async def tokenize(given: TokenizeRequest, request: Request) -> Response:
+        return JSONResponse(await beside(request, lambda: texts.tokenize(house, given)))
 
     @app.post("/detokenize", responses=ERRORS, tags=["tokens"])
-    async def detokenize(given: DetokenizeRequest) -> Response:
-        return JSONResponse(texts.detokenize(house, given))
+    async def detokenize(given: DetokenizeRequest, request: Request) -> Response:
+        return JSONResponse(await beside(request, lambda: texts.detokenize(house, given)))
 
 
 def _about(app: FastAPI, house: House) -> None:

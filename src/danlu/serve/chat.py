@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from danlu.generate.engine import Event
 from danlu.serve import asking, constraints, wishes
 from danlu.serve.flight import Flight, Told
-from danlu.serve.house import House
+from danlu.serve.house import House, beside
 from danlu.serve.schema import ChatRequest, NamedTool
 from danlu.serve.stream import EventStream, Watch
 from danlu.serve.voice import Voice, call_id, dumped, scored
@@ -25,7 +25,7 @@ async def answer(house: House, given: ChatRequest, request: Request) -> Response
     served = house.served
     served.adapter(given.model)
     thoughts = served.profile.reasoning_parser
-    prompt = asking.asked(served.tokenizer, given, bool(thoughts))
+    prompt = await beside(request, lambda: asking.asked(served.tokenizer, given, bool(thoughts)))
     tools = [tool.given for tool in given.tools or []]
     form = constraints.form(served) if constraints.calling(given) else None
     grammar = await constraints.wanted(served, given, prompt)
@@ -98,7 +98,7 @@ class _Talk:
         whole = {**head, "choices": choices, "usage": self._usage(), "system_fingerprint": None}
         return whole | ({"prompt_token_ids": self.prompt} if self.given.return_token_ids else {})
 
-    async def stream(self, told: Told) -> AsyncIterator[str]:
+    async def stream(self, told: Told) -> AsyncGenerator[str, None]:
         """Yield the chunks of the answer."""
         options = self.given.stream_options
         usage = bool(options and options.include_usage)

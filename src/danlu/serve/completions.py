@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from danlu.generate.engine import Event, Scored
 from danlu.serve import asking, constraints, wishes
 from danlu.serve.chat import by_choice, usage
 from danlu.serve.flight import Flight, Told
-from danlu.serve.house import House
+from danlu.serve.house import House, beside
 from danlu.serve.schema import CompletionRequest
 from danlu.serve.served import Served
 from danlu.serve.stream import EventStream, Watch
@@ -25,7 +25,8 @@ async def answer(house: House, given: CompletionRequest, request: Request) -> Re
     """Answer a request."""
     served = house.served
     served.adapter(given.model)
-    prompts = prompts_of(served, given.prompt, given.add_special_tokens is not False)
+    begin = given.add_special_tokens is not False
+    prompts = await beside(request, lambda: prompts_of(served, given.prompt, begin))
     grammar = await constraints.wanted(served, given)
     options: dict[str, Any] = {}
     if given.logprobs is not None:
@@ -87,7 +88,7 @@ class _Talk:
         head = {"id": self.id, "object": "text_completion", "created": self.created, "model": self.model}
         return {**head, "choices": choices, "usage": self._usage(), "system_fingerprint": None}
 
-    async def stream(self, told: Told) -> AsyncIterator[str]:
+    async def stream(self, told: Told) -> AsyncGenerator[str, None]:
         """Yield the chunks of the answer."""
         options = self.given.stream_options
         usage_last = bool(options and options.include_usage)

@@ -12,8 +12,7 @@ is over is hung up on.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -56,7 +55,9 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, pieces: AsyncIterator[str], watch: Watch, hang_up: Callable[[Scope], None]) -> None:
+    def __init__(
+        self, pieces: AsyncGenerator[str, None], watch: Watch, hang_up: Callable[[Scope], None]
+    ) -> None:
         super().__init__(None, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self.pieces = pieces
@@ -88,8 +89,7 @@ class EventStream(Response):
                 return
             await send(_body(f"data: {dumped(problem.body)}\n\n".encode()))
         finally:
-            with contextlib.suppress(RuntimeError):
-                await self.pieces.aclose()  # type: ignore[attr-defined]
+            await self.pieces.aclose()
         await send({"type": "http.response.body", "body": DONE, "more_body": False})
 
 

@@ -7,21 +7,23 @@ import math
 import struct
 from typing import Any
 
+from starlette.requests import Request
+
 from danlu.serve import asking, wishes
 from danlu.serve.completions import prompts_of
-from danlu.serve.house import House
+from danlu.serve.house import House, beside
 from danlu.serve.problems import Refusal, wrong
 from danlu.serve.schema import DetokenizeRequest, EmbeddingRequest, TokenizeChat, TokenizeText
 
 
-async def embeddings(house: House, given: EmbeddingRequest) -> dict[str, Any]:
+async def embeddings(house: House, given: EmbeddingRequest, request: Request) -> dict[str, Any]:
     """Return a vector for each text: its last token after the final norm, of length 1."""
     served = house.served
     adapter = served.adapter(given.model)
     width = served.model.cfg.hidden_size
     if given.dimensions is not None and given.dimensions > width:
         raise wrong("dimensions", f"found {given.dimensions}", f"1 to {width}")
-    prompts = prompts_of(served, given.input, True)
+    prompts = await beside(request, lambda: prompts_of(served, given.input, True))
     for number, prompt in enumerate(prompts):
         wishes.check(served, prompt, "input")
         if len(prompt) > served.max_len:

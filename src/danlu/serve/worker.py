@@ -26,6 +26,7 @@ from collections.abc import Callable, Sequence
 
 from danlu.base.errors import UserError
 from danlu.base.log import say
+from danlu.device import api
 from danlu.generate.engine import Engine, Event
 from danlu.generate.settings import Sampling
 from danlu.serve.flight import Flight, Job
@@ -34,6 +35,8 @@ from danlu.serve.problems import Refusal, refused
 
 TOGETHER = 8
 """Texts embedded between two steps."""
+LAST_STEP = 10.0
+"""Seconds that the step under way has when the server ends."""
 PATIENCE = 5.0
 """Seconds a reader has to take in that his time is over."""
 
@@ -126,13 +129,17 @@ class Worker:
                 group.cancel()
 
     def stop(self) -> None:
-        """End the thread; requests still under way fail."""
+        """Let requests still under way fail, and the thread come to its end."""
         self.draining = True
         for flight, _ in list(self._flights.values()):
             flight.fail(Refusal(503, "the server is shutting down; ask again in a moment"))
         self._commands.put(self._halt)
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+
+    async def stopped(self) -> None:
+        """Wait for the end of the thread, a step at most."""
+        self.stop()
+        assert self._loop
+        await self._loop.run_in_executor(None, self._thread.join, LAST_STEP)
 
     def _admit(self, count: int) -> None:
         if self.draining:
@@ -239,6 +246,7 @@ class Worker:
         self.engine.waiting.clear()
         del self.engine.cache
         gc.collect()
+        api.current().empty_cache()
         self.engine = self.make()
         self._tell(self._broken, problem, gone)
 
