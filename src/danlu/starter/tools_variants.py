@@ -155,7 +155,9 @@ def dialogue(dice: random.Random, language: str) -> Row:
     values = Values(dice, language, heldout=False)
     name = pick(dice, tuple(KINDS))
     question, arguments, result, told = KINDS[name](values)
-    messages = [{"role": "system", "content": pick(dice, SYSTEMS[language])}] if chance(dice, 0.2) else []
+    messages: list[Row] = []
+    if chance(dice, 0.2):
+        messages.append({"role": "system", "content": pick(dice, SYSTEMS[language])})
     messages += [
         {"role": "user", "content": pick(dice, POLITE[language]).format(question)},
         {"role": "assistant", "content": "", "tool_calls": [{"name": name, "arguments": arguments}]},
