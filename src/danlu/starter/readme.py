@@ -10,11 +10,13 @@ COMMANDS = {
     f" {TINY} optim.lr=4e-3",
     "identity.jsonl": "danlu data show data/identity.jsonl",
     "reason.jsonl": "danlu train reason from=out/full_sft_128 data.train=data/reason.jsonl",
-    "tools.jsonl": "danlu train tool_sft from=out/full_sft_128 data.train=data/tools.jsonl",
+    "tools.jsonl": "danlu train tool_sft from=out/full_sft_128"
+    f" data.train=data/tools.jsonl,data/sft.jsonl,data/identity.jsonl seq_len=512 {TINY} optim.lr=4e-3",
     "dpo.jsonl": "danlu data check data/dpo.jsonl",
     "rlaif.jsonl": "danlu data check data/rlaif.jsonl",
     "classify.csv": "danlu data check data/classify.csv",
-    "notes.jsonl": "danlu data show data/notes.jsonl",
+    "notes.jsonl": "danlu train pretrain model=tiny-moe data.train=data/pretrain.jsonl,data/notes.jsonl"
+    f" {TINY} optim.lr=6e-3",
     "heldout/": "danlu eval perplexity out/full_sft_128 --data data/heldout/sft.jsonl",
     "schemas/": "danlu data check data/schemas",
 }
