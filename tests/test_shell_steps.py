@@ -15,7 +15,7 @@ def clone(tmp_path_factory):
     python = folder / ".venv/bin/python"
     python.parent.mkdir(parents=True)
     python.symlink_to(shutil.which("python3"))
-    said("for part in base test; do KIND=cpu mark_ready .venv $part; done", folder)
+    said("for part in base serve test; do KIND=cpu mark_ready .venv $part; done", folder)
     for name in ("pretrain_512", "pretrain_640_moe", "full_sft_512"):
         (folder / "out" / name).mkdir(parents=True)
         (folder / "out" / name / "config.json").touch()
@@ -75,6 +75,14 @@ TRAIN = ".venv/bin/python -m danlu train"
         ("pretrain --config my.yaml", f"{TRAIN} my.yaml"),
         ("pretrain sft", f"{TRAIN} pretrain\n{TRAIN} sft from=out/pretrain_512"),
         ("chat --weight full_sft --prompt hi", ".venv/bin/python -m danlu chat out/full_sft_512 --prompt hi"),
+        (
+            "serve --weight full_sft --port 0 --name smith",
+            ".venv/bin/python -m danlu serve out/full_sft_512 --port 0 --name smith",
+        ),
+        (
+            "serve --weight pretrain --hidden-size 640 --use-moe",
+            ".venv/bin/python -m danlu serve out/pretrain_640_moe",
+        ),
         (
             "eval --weight pretrain perplexity held.jsonl",
             ".venv/bin/python -m danlu eval perplexity out/pretrain_512 held.jsonl",
