@@ -28,8 +28,7 @@ MINUTES = 8
 QUICK = "batch_tokens=4096 compile=true optim.name=muon".split()
 STAGES = [
     "pretrain model=tiny-moe data.train=data/pretrain.jsonl,data/notes.jsonl optim.lr=6e-3",
-    "sft from=out/pretrain_128_moe data.train=data/sft.jsonl,data/identity.jsonl epochs=1 seq_len=512"
-    " optim.lr=4e-3",
+    "sft from=out/pretrain_128_moe data.train=data/sft.jsonl,data/identity.jsonl epochs=1 optim.lr=4e-3",
     "tool_sft from=out/full_sft_128_moe data.train=data/tools.jsonl,data/sft.jsonl,data/identity.jsonl"
     " seq_len=512 optim.lr=4e-3 data.workers=2",
 ]
