@@ -18,12 +18,14 @@ from danlu.generate.grammar.schema import Compiler
 from danlu.generate.grammar.vocabulary import Vocabulary
 from danlu.generate.grammar.walk import Walk
 
-KEPT = 128
+KEPT = 64
 """Grammars remembered."""
 LONGEST = 1_000_000
 """Characters of a schema."""
-MOST_STATES = 100_000
-"""States a grammar remembers before it begins anew."""
+MOST_STATES = 20_000
+"""States a grammar remembers before it begins anew,"""
+MOST_LOOKED = 16 << 20
+"""and bytes of what it knows of their words."""
 
 # Bounds on what the library spends on one grammar; no honest schema comes near them.
 LIMITS = llguidance.LLParserLimits(
@@ -68,7 +70,7 @@ class Grammar:
         """Return the state of a new answer of at most `left` words; TooShort where that cannot be."""
         if left < self.least:
             raise TooShort(left, self.least)
-        if len(self._walk.states) > MOST_STATES:
+        if len(self._walk.states) > MOST_STATES or self._walk.looked > MOST_LOOKED:
             self._walk.forget()
         return Constraint(self._walk, self._matcher.deep_copy(), self._words, left, self._loose)
 

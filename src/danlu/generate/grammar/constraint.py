@@ -5,6 +5,8 @@ the shortest ending that follows them:
 
     words left: 4      {"a": 1           "}" -> 0 more     ", " -> 6 more, too many     "2" -> 1 more
 
+A stop string may still cut it short: that is for whoever set it to know.
+
 What each word would cost is looked up once a state and kept there (`Outlook`). Of the thousands that just
 continue a string no list is made: all of them together have a bound. Where room is so short that the bound
 does not let them pass, those looked at one by one are what may be said.
@@ -31,8 +33,8 @@ class Outlook:
     tokens: np.ndarray
     """Words looked at one by one."""
     costs: np.ndarray
-    inside: np.ndarray
-    """Which words just continue a string (bool [V])."""
+    inside: np.ndarray | None
+    """Which words just continue a string, as bits; None where none does."""
     far: int
     """No word of these costs more,"""
     near: int
@@ -40,6 +42,11 @@ class Outlook:
     most: int = 0
     single: tuple[np.ndarray, np.ndarray] | None = field(default=None)
     """Words of the inside and what they cost, looked at when room got short."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes to remember."""
+        return self.tokens.nbytes + self.costs.nbytes + (0 if self.inside is None else self.inside.nbytes)
 
 
 class Constraint:
@@ -84,15 +91,14 @@ class Constraint:
 
     def _outlook(self, row: np.ndarray) -> Outlook:
         if self._state.outlook is None:
-            self._state.outlook = self._looked(self._state, self._unpacked(row))
+            self._state.outlook = outlook = self._looked(self._state, self._unpacked(row))
+            self._walk.looked += outlook.size
         assert isinstance(self._state.outlook, Outlook)
         return self._state.outlook
 
     def _looked(self, state: State, allowed: np.ndarray) -> Outlook:
         words = self._words
-        for end in words.ends:
-            if end < words.size:
-                allowed[end] = False
+        allowed[list(words.ends)] = False
         wide = [place for place in state.places if place.lexeme.firsts(place.state) is None]
         inside = allowed & ~self._telling(state, wide) if wide else np.zeros_like(allowed)
         tokens = np.flatnonzero(allowed & ~inside)
@@ -106,7 +112,8 @@ class Constraint:
         if self._loose and state.ends:
             far = near = 0  # free text may be cut anywhere
         most = max(far, int(costs.max(initial=0)))
-        return Outlook(tokens, costs, inside, far, near, most)
+        held = np.packbits(inside, bitorder="little") if inside.any() else None
+        return Outlook(tokens.astype(np.int32), costs, held, far, near, most)
 
     def _telling(self, state: State, wide: list[Place]) -> np.ndarray:
         """Return the words that may do more than continue a string."""
@@ -124,7 +131,7 @@ class Constraint:
         walk, words = self._walk, self._words
         symbols = words.symbols
         return np.array(
-            [walk.after(state, symbols[token]).cost(words) for token in tokens.tolist()], dtype=np.int64
+            [walk.after(state, symbols[token]).cost(words) for token in tokens.tolist()], dtype=np.int32
         )
 
     def _affordable(self, row: np.ndarray, outlook: Outlook, room: int) -> np.ndarray:
@@ -132,27 +139,30 @@ class Constraint:
         words = self._words
         keep = np.zeros(words.size, dtype=bool)
         keep[outlook.tokens[outlook.costs <= room]] = True
-        if room >= outlook.far:
-            keep |= outlook.inside
-        else:
-            if room >= outlook.near:
-                keep |= outlook.inside & words.plain
-            if outlook.single is None:
-                few = np.flatnonzero(outlook.inside)
-                if len(few) > ONE_BY_ONE:
-                    few = np.flatnonzero(outlook.inside & words.shortest)
-                outlook.single = few, self._costs(self._state, few)
-            few, costs = outlook.single
-            keep[few[costs <= room]] = True
-        allowed = self._unpacked(row)
-        for end in words.ends:
-            if end < words.size:
-                keep[end] = allowed[end]
+        if outlook.inside is not None:
+            self._keep_inside(keep, outlook, self._unpacked(outlook.inside), room)
+        ends = list(words.ends)
+        keep[ends] = self._unpacked(row)[ends]
         return keep
+
+    def _keep_inside(self, keep: np.ndarray, outlook: Outlook, inside: np.ndarray, room: int) -> None:
+        words = self._words
+        if room >= outlook.far:
+            keep |= inside
+            return
+        if room >= outlook.near:
+            keep |= inside & words.plain
+        if outlook.single is None:
+            few = np.flatnonzero(inside)
+            if len(few) > ONE_BY_ONE:
+                few = np.flatnonzero(inside & words.shortest)
+            outlook.single = few, self._costs(self._state, few)
+        few, costs = outlook.single
+        keep[few[costs <= room]] = True
 
     def _unpacked(self, row: np.ndarray) -> np.ndarray:
         spread = np.unpackbits(row.view(np.uint8), count=self._words.size, bitorder="little")
-        return spread.astype(bool)
+        return spread.view(bool)
 
     def _packed(self, keep: np.ndarray) -> np.ndarray:
         packed = np.zeros(len(self._row) * 4, dtype=np.uint8)

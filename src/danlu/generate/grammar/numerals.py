@@ -118,9 +118,12 @@ def decimals(low: Decimal | None, high: Decimal | None, open_low: bool, open_hig
     """Return the lexeme of the numbers between two bounds, an open one excluded."""
     if low is None and high is None:
         return table(NUMBER)
-    size = 9 if open_low or open_high else DIGITS
-    size = max([size, *(len(str(abs(int(bound)))) for bound in (low, high) if bound is not None)])
-    width = min(6, max(0, DIGITS - size))
+    cuts = [_cut(abs(bound)) for bound in (low, high) if bound is not None]
+    width = min(DIGITS, max(6, *(len(part) for _, part in cuts)))
+    size = DIGITS
+    if open_low or open_high:  # up to 15 digits in all are told apart by every reader
+        size = max(DIGITS - width, *(len(str(whole)) for whole, _ in cuts))
+        width = min(width, max(0, DIGITS - size))
     sides: list[Regex] = []
     if low is not None:
         sides.append(_from(low, open_low, size, width))

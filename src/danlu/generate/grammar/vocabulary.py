@@ -47,7 +47,7 @@ class Vocabulary:
         self._starting: dict[str, np.ndarray] = {}
 
     def _library(self, tokenizer: Tokenizer) -> llguidance.LLTokenizer:
-        ends = sorted(token for token in self.ends if token < self.size)
+        ends = sorted(self.ends)
         texts = {int(token["id"]): str(token["content"]) for token in tokenizer.layout["added_tokens"]}
         words = _Words(
             [
@@ -127,8 +127,8 @@ def vocabulary(tokenizer: Tokenizer, ends: frozenset[int]) -> Vocabulary:
 
 def vocabulary_of(tokenizer: Tokenizer, ends: Collection[int] | None = None) -> Vocabulary:
     """Return the words of a tokenizer whose answers end with `ends`, or with its own end tokens."""
-    own = {tokenizer.eos_id, tokenizer.pad_id}
-    return vocabulary(tokenizer, frozenset(own if ends is None else ends))
+    known = frozenset(end for end in ends or () if end < tokenizer.size)
+    return vocabulary(tokenizer, known or frozenset({tokenizer.eos_id, tokenizer.pad_id}))
 
 
 def spellings(tokenizer: Tokenizer) -> list[str]:

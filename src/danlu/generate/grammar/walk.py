@@ -98,6 +98,7 @@ class Walk:
     def forget(self) -> None:
         """Begin with empty tables; states in use stay what they are."""
         self.states: dict[tuple[frozenset[Place], bool], State] = {}
+        self.looked = 0  # bytes of what is remembered of states; see Outlook
         end = Tail(None, None, self.words)
         places, ends = self._heads(end.push(self.root, self.words))
         self.start = self._state(places, ends)

@@ -1,0 +1,81 @@
+"""Thousands of answers of a model that has learnt nothing: each is whole, parses and satisfies."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import jsonschema
+import pytest
+import yaml
+
+pytest.importorskip("llguidance")
+
+from conftest import ROOT
+from danlu.generate.engine import Engine
+from danlu.generate.grammar import json_schema, tool_calls
+from danlu.generate.sample import Sampling
+from danlu.model.build import build
+from danlu.model.config import ModelConfig
+from danlu.tools import parse
+from generate.adversary import STARTER
+from generate.schemas import AS_WRITTEN
+from generate.test_grammar_calls import check, tools
+
+WORDS = 64
+
+
+def untrained():
+    keys = yaml.safe_load((ROOT / "configs/model/tiny.yaml").read_text(encoding="utf-8"))
+    return build(ModelConfig.model_validate({**keys, "rope_theta": 1e6, "norm_eps": 1e-6}), seed=0).eval()
+
+
+def satisfies(schema):
+    validator = jsonschema.Draft202012Validator(schema)
+    return lambda text: validator.validate(json.loads(text))
+
+
+def requests():
+    """What may be asked for in 64 words, with what must hold of the answer."""
+    found = [(json_schema(STARTER, schema), satisfies(schema)) for schema in AS_WRITTEN.values()]
+    for form in ("hermes", "llama3_json", "pythonic", "qwen3_coder"):
+        for choice in ("required", "get_weather"):
+            held = lambda text, form=form: check(parse.parse(text, form, tools=tools()))  # noqa: E731
+            found.append((tool_calls(STARTER, form, tools(), choice), held))
+    return [(grammar, held) for grammar, held in found if grammar.least <= WORDS]
+
+
+def generate(count):
+    """Return the answers with what must hold of them, and the seconds they took."""
+    asked = requests()
+    assert len(asked) >= 20
+    engine = Engine(untrained(), STARTER, slots=32, max_len=128)
+    prompt = STARTER.encode("Answer: ")
+    texts, ends = [""] * count, [""] * count
+    begin = time.perf_counter()
+    for index in range(count):
+        sampling = Sampling(temperature=0.5 + index % 4 / 2, max_tokens=WORDS, seed=index)
+        engine.add(index, prompt, sampling, constraint=asked[index % len(asked)][0].begin(WORDS))
+    while engine.busy:
+        for event in engine.step():
+            texts[event.index] += event.text
+            ends[event.index] = event.finish or ""
+    return [(text, end, asked[n % len(asked)][1]) for n, (text, end) in enumerate(zip(texts, ends))], (
+        time.perf_counter() - begin
+    )
+
+
+def test_two_hundred_answers_of_an_untrained_model():
+    for text, end, held in generate(200)[0]:
+        held(text)
+        assert end == "stop"
+
+
+@pytest.mark.slow
+def test_two_thousand_answers_of_an_untrained_model_in_three_minutes():
+    answers, seconds = generate(2000)
+    for text, end, held in answers:
+        held(text)
+        assert end == "stop"
+    print(f"2000 answers in {seconds:.0f} s")
+    assert seconds < 180
