@@ -19,6 +19,7 @@ def profile(recipe: Recipe) -> Profile:
         dtype=str(recipe.dtype or source.dtype).removeprefix("torch."),
         max_model_len=source.cfg.max_position_embeddings,
         stop_token_ids=source.ends(),
+        provenance=source.provenance,
         vllm_differs=warnings(recipe),
     )
 

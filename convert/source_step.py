@@ -31,7 +31,7 @@ def opened(named: str, folder: Path, beside: Path | None) -> Source:
     words = beside or settings.get("tokenizer") or settings.get("from") or "starter"
     steps = Steps(step, cfg)
     about = manifest.read(step)
-    told = {"stage": settings.get("stage", ""), "step": about["step"], "config": settings}
+    told = {**load.lineage(settings), "step": about["step"]}
     tokenizer = load.checked(Tokenizer.load(words), cfg, step)
     return Source(named, step, CHECKPOINT, cfg, steps, steps.dtypes(), tokenizer, told)
 

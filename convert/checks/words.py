@@ -38,7 +38,7 @@ QUESTION: Message = {"role": "user", "content": "1+1?\n等于几？"}
 ANSWER: Message = {"role": "assistant", "content": "2。"}
 THOUGHT: Message = {"role": "assistant", "content": "2", "reasoning_content": "One and one."}
 RESULT: Message = {"role": "tool", "tool_call_id": "abcdefghi", "name": "weather_of", "content": "晴 25°C"}
-WAYS: tuple[dict[str, bool], ...] = ({}, {"add_generation_prompt": True}, {"enable_thinking": False})
+WAYS: tuple[dict[str, Any], ...] = ({}, {"add_generation_prompt": True}, {"enable_thinking": False})
 CHATS: list[dict[str, Any]] = [
     {"messages": [QUESTION]},
     {"messages": [QUESTION, ANSWER]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -49,3 +50,30 @@ def test_a_file_that_is_no_profile_is_refused(tmp_path, text):
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=r"serve\.json"):
         profile.read(tmp_path)
+
+
+SCRATCH = {"config": {"from": ""}}
+TAUGHT = {"config": {"tag_weight": 10.0, "from": "out/a"}, "from": SCRATCH}
+UNKNOWN = {"config": {"tag_weight": 1.0, "from": "a/download"}, "from": None}
+
+
+@pytest.mark.parametrize(
+    "provenance, learned",
+    [
+        ({}, True),
+        (SCRATCH, False),
+        (TAUGHT, True),
+        (UNKNOWN, True),
+        ({"config": {"tag_weight": 1.0, "from": "out/b"}, "from": TAUGHT}, True),
+        ({"config": {"from": "out/b"}, "from": SCRATCH}, False),
+    ],
+)
+def test_a_parser_of_thoughts_is_named_only_where_some_stage_may_have_taught_them(
+    tmp_path, both, provenance, learned
+):
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"):
+        shutil.copy(both[0] / name, tmp_path / name)
+    for file in both[0].glob("*token*"):
+        shutil.copy(file, tmp_path / file.name)
+    (tmp_path / "run.json").write_text(json.dumps(provenance))
+    assert profile.read(tmp_path).reasoning_parser == ("qwen3" if learned else None)

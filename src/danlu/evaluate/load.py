@@ -8,6 +8,7 @@ runs/full_sft_512/20261121-093000/step-000500 that checkpoint
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,12 +40,14 @@ def load_model(folder: str | Path, device: str = "auto", dtype: str = "auto") ->
 
 def stage_of(folder: str | Path) -> str:
     """Return the stage that made a model, "" where nothing tells."""
+    return str(provenance(folder).get("stage", ""))
+
+
+def provenance(folder: str | Path) -> dict[str, Any]:
+    """Return where a model comes from, nothing where nothing tells."""
     folder = Path(folder)
-    run = folder.parent if folder.name.startswith("step-") else folder
-    settings = (
-        config.read(run / "config.yaml") if (run / "config.yaml").is_file() else load.provenance(folder)
-    )
-    return str(settings.get("stage", ""))
+    settings = (folder.parent if folder.name.startswith("step-") else folder) / "config.yaml"
+    return load.lineage(config.read(settings)) if settings.is_file() else load.provenance(folder)
 
 
 @torch.no_grad()

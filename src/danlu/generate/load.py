@@ -8,6 +8,7 @@ Any folder of a known architecture in that layout will do, ours or one from else
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,16 @@ def provenance(folder: str | Path) -> dict[str, Any]:
     """Return what run.json tells of how the weights came about; nothing where there is none."""
     file = Path(folder) / "run.json"
     return _read(file) if file.is_file() else {}
+
+
+def lineage(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what run.json will tell of a run with these settings, as far as it matters to serving."""
+    begun = str(settings.get("from") or "")
+    return {
+        "stage": settings.get("stage", ""),
+        "config": dict(settings),
+        "from": (provenance(begun) or None) if begun else None,
+    }
 
 
 def _read(file: Path) -> dict[str, Any]:

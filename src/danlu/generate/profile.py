@@ -5,13 +5,16 @@
 
 An export carries the file. Weights that were not exported have none: there the same is told from their
 config.json and their template, so that a server answers alike before and after.
+
+Our template can write thoughts, but few models learn to. To vLLM's parsers an answer without a thought is
+one long thought, so a reasoning parser is named only where thoughts were taught: `thinks`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +63,7 @@ def of(
     dtype: str,
     max_model_len: int,
     stop_token_ids: Sequence[int],
+    provenance: Mapping[str, Any],
     vllm_differs: Sequence[str] = (),
 ) -> Profile:
     """Return the profile of a model that speaks with these words."""
@@ -69,13 +73,27 @@ def of(
         dtype=dtype,
         max_model_len=max_model_len,
         tool_parser=tool_parser(words) if words and template else None,
-        reasoning_parser=reasoning_parser(words) if words and template else None,
+        reasoning_parser=reasoning_parser(words) if words and template and thinks(provenance) else None,
         chat_template="chat_template.jinja" if template else None,
         template_sha256=fingerprint(template) if template else None,
         tokenizer=words.fingerprint if words else None,
         stop_token_ids=tuple(stop_token_ids),
         vllm_differs=tuple(vllm_differs),
     )
+
+
+def thinks(provenance: Mapping[str, Any]) -> bool:
+    """Return whether a model may have learned to think, by what run.json tells of it and of those before it.
+
+    >>> taught = {"config": {"tag_weight": 10.0, "from": "out/full_sft"}, "from": {"config": {"from": ""}}}
+    >>> thinks(taught), thinks(taught["from"]), thinks({})
+    (True, False, True)
+    """
+    told = provenance.get("config")
+    if told is None or told.get("tag_weight", 1.0) != 1.0:
+        return True  # weights from elsewhere may think
+    before = provenance.get("from")
+    return thinks(before) if before else bool(told.get("from"))
 
 
 def fingerprint(template: str) -> str:
@@ -116,7 +134,7 @@ def _parsed(file: Path) -> Profile:
 
 def _told(folder: Path) -> Profile:
     # Torch is imported only where there is no profile to read.
-    from danlu.generate.load import check_folder, ends
+    from danlu.generate.load import check_folder, ends, provenance
     from danlu.model.weights import read_config
 
     check_folder(folder)
@@ -130,4 +148,5 @@ def _told(folder: Path) -> Profile:
         dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
         max_model_len=cfg.max_position_embeddings,
         stop_token_ids=sorted(ends(folder, words)),
+        provenance=provenance(folder),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.base.errors import UserError
-from danlu.evaluate.load import load_model
+from danlu.evaluate.load import load_model, provenance
 from danlu.generate import profile as profiles
 from danlu.generate.adapters import Adapters
 from danlu.generate.engine import Engine
@@ -114,6 +114,7 @@ def _profile(folder: Path, model: Decoder, tokenizer: Tokenizer) -> Profile:
         dtype=str(model.head_weight.dtype).removeprefix("torch."),
         max_model_len=context(model),
         stop_token_ids=sorted(ends(folder, tokenizer)),
+        provenance=provenance(folder),
     )
 
 
