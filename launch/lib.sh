@@ -205,8 +205,8 @@ weights() {
       if [[ -f $folder/config.json && ! -f $folder/serve.json && (-z $newest || $folder -nt $newest) ]]; then newest=${folder%/}; fi
     done
   fi
-  if [[ -z $newest && -n $name && ${DRY_RUN:-0} == 1 ]]; then
-    newest=$folder
+  if [[ -z $newest && ${DRY_RUN:-0} == 1 ]]; then
+    if [[ -n $name ]]; then newest=$folder; else newest=out/NAME; fi
   elif [[ -z $newest ]]; then
     die "$(t "no finished weights '${name:-out/*}' here" "这里没有训练好的权重「${name:-out/*}」")" \
       "bash run_all.sh train $(stage "${name:-pretrain}") data.train=FILE.jsonl"

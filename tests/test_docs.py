@@ -156,12 +156,15 @@ def test_the_table_is_the_same_in_both_languages():
 
 TEXT = '{"text": "Tea is picked in spring, and the first leaves are the finest. 茶叶春天采摘。"}\n'
 CHAT = '{"messages": [{"role": "user", "content": "When?"}, {"role": "assistant", "content": "Spring."}]}\n'
-SMALL = "steps=2 batch_tokens=512 seq_len=128 device=cpu".split()
+SHORT = {
+    "train": "steps=2 batch_tokens=512 seq_len=128 device=cpu compile=false",
+    "tools": "--limit 6 --max-tokens 24 --device cpu",
+}
 
 
 @pytest.mark.slow
 def test_the_readme_works_as_a_story(tmp_path):
-    """Its commands, one after the other as written, with only the length of the training cut."""
+    """Its commands, one after the other as written, with only the length of training and answers cut."""
     (tmp_path / "corpus.jsonl").write_text(TEXT * 40, encoding="utf-8")
     (tmp_path / "heldout.jsonl").write_text(TEXT * 4, encoding="utf-8")
     (tmp_path / "chats.jsonl").write_text(CHAT * 40, encoding="utf-8")
@@ -175,9 +178,8 @@ def test_the_readme_works_as_a_story(tmp_path):
         first, *words = shlex.split(line)
         if first not in programs:
             continue  # setting up and testing a clone is another test's story
-        done = call(
-            *programs[first], *words, *(SMALL if "train" in words else []), cwd=tmp_path, PYTHONPATH=sources
-        )
+        more = next((more.split() for word, more in SHORT.items() if word in words[:4]), [])
+        done = call(*programs[first], *words, *more, cwd=tmp_path, PYTHONPATH=sources)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     assert (tmp_path / "run.png").stat().st_size > 1000
     assert (tmp_path / "out/full_sft_512/config.json").exists()
