@@ -42,6 +42,7 @@ def served(model: Decoder = MODEL, tokenizer: Tokenizer = TOKENIZER, **keys: Any
         dtype="float32",
         max_model_len=CONTEXT,
         stop_token_ids=sorted(ends),
+        provenance={},
     )
     return Served("tiny", model, tokenizer, profile, ends, CONTEXT, **keys)
 

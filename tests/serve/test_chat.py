@@ -14,6 +14,7 @@ from danlu.generate.sample import Sampling
 from danlu.serve import asking
 from danlu.serve.schema import Asking
 from danlu.tokenizer.chat import encode_chat
+from danlu.tokenizer.tokenizer import Tokenizer
 from generate.models import TOKENIZER, tiny
 from serve.adapters import made
 from serve.plain import asked, events
@@ -280,3 +281,23 @@ def test_a_model_under_another_name_is_an_adapter(tmp_path):
         ]
         status, told, _ = asked(running.url + CHAT, {"messages": messages("hi"), "model": "poets"})
         assert status == 404 and "did you mean 'poet'?" in told["error"]["message"]
+
+
+OPENS = "{% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}"
+OPENS += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
+
+
+def test_thoughts_are_told_apart_from_the_answer_whole_and_streamed():
+    """An untrained model thinks at random; that it must answer in JSON makes it come to an end."""
+    thinker = Tokenizer(TOKENIZER._json, TOKENIZER.settings, OPENS)
+    yes_or_no = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "boolean"}}}
+    with serving(served(tokenizer=thinker)) as running:
+        assert running.house.served.profile.reasoning_parser == "deepseek_r1"
+        keys = {"response_format": yes_or_no, "max_tokens": 30}
+        message = chat(running, "hi", **keys)["choices"][0]["message"]
+        assert message["content"] in ("true", "false") and message["reasoning_content"]
+        deltas = [c["choices"][0]["delta"] for c in chunks(running, "hi", **keys)]
+        for name in ("content", "reasoning_content"):
+            assert "".join(delta.get(name) or "" for delta in deltas) == message[name]
+        silent = chat(running, "hi", **keys, include_reasoning=False)["choices"][0]["message"]
+        assert silent["content"] == message["content"] and "reasoning_content" not in silent
