@@ -111,7 +111,11 @@ def _right(got: Got) -> bool:
     if got.status != 200 or got.manner == "leaves":
         return got.status == 200
     if got.manner in ("stream", "slow"):
-        return "data: [DONE]" in got.text and '"finish_reason":"' in got.text and '"error"' not in got.text
+        return (
+            "data: [DONE]" in got.text
+            and '"finish_reason":"' in got.text
+            and 'data: {"error"' not in got.text
+        )
     told = json.loads(got.text.split("\r\n\r\n", 1)[1])
     wanted = 3 if got.manner == "several" else 1
     return [bool(choice["finish_reason"]) for choice in told["choices"]] == [True] * wanted
