@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -170,29 +170,33 @@ def chatted(folder: Path, asked_ids: Sequence[Sequence[int]], dtype: str, togeth
     ]
 
 
-def served(url: str, model: str, conversations: Sequence[Asked], together: bool) -> list[list[int]]:
-    """Return a server's answers, asked one after the other or many at once."""
+class Said(NamedTuple):
+    """A server's answers, and the prompts as it read them."""
 
-    def ask(each: Asked) -> list[int]:
+    answers: list[list[int]]
+    prompts: list[list[int]]
+
+
+def served(url: str, model: str, conversations: Sequence[Asked], together: bool) -> Said:
+    """Return what a server says, asked one after the other or many at once."""
+
+    def ask(each: Asked) -> tuple[list[int], list[int]]:
         body = {"model": model, "temperature": 0, "max_tokens": MOST, "return_token_ids": True, **each.body}
         status, told, _ = asked(f"{url}/v1/chat/completions", body)
         assert status == 200, told
-        return list(told["choices"][0]["token_ids"])
+        return list(told["choices"][0]["token_ids"]), list(told["prompt_token_ids"])
 
     with ThreadPoolExecutor(TOGETHER if together else 1) as pool:
-        return list(pool.map(ask, conversations))
+        pairs = list(pool.map(ask, conversations))
+    return Said([answer for answer, _ in pairs], [prompt for _, prompt in pairs])
 
 
-def rendered(url: str, model: str, conversations: Sequence[Asked]) -> list[list[int]]:
-    """Return the prompts' ids as a server renders them."""
-    found = []
-    for each in conversations:
-        status, told, _ = asked(
-            f"{url}/tokenize", {"model": model, "add_generation_prompt": True, **each.body}
-        )
-        assert status == 200, told
-        found.append(list(told["tokens"]))
-    return found
+def rendered(url: str, model: str, each: Asked) -> list[int]:
+    """Return a prompt's ids as a server's /tokenize tells them."""
+    body = {"model": model, "add_generation_prompt": True, **each.body}
+    status, told, _ = asked(f"{url}/tokenize", body)
+    assert status == 200, told
+    return list(told["tokens"])
 
 
 def parted(one: Sequence[int], other: Sequence[int]) -> int | None:
