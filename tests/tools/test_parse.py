@@ -206,6 +206,19 @@ def test_text_spelled_out_comes_as_it_is_written_and_numbers_once_they_are_compl
     assert reader.push(after) == [CallArguments(0, "12")]
 
 
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("pythonic", r'[f(x=["\ud800"])]'),
+        ("qwen3_coder", r'<tool_call><function=f><parameter=x>["\ud800"]</parameter></function></tool_call>'),
+        ("glm45", r'<tool_call>f<arg_key>x</arg_key><arg_value>["\ud800"]</arg_value></tool_call>'),
+    ],
+)
+def test_half_a_character_in_arguments_stays_an_escape(format, text):
+    tools = [{"name": "f", "parameters": {"properties": {"x": {"type": "array"}}}}]
+    assert [call.arguments for call in parse(text, format, tools=tools).calls] == [r'{"x": ["\ud800"]}']
+
+
 def test_text_is_held_back_only_while_it_may_become_a_mark():
     reader = parser("hermes", "qwen3")
     assert reader.push("1 <") == [Content("1")]
@@ -240,6 +253,19 @@ def test_a_long_answer_costs_what_its_text_costs(pieces):
         return time.thread_time() - began
 
     assert min(seconds(16000) for _ in range(3)) < 32 * min(seconds(2000) for _ in range(3))
+
+
+def test_an_argument_that_comes_all_at_once_costs_what_its_text_costs():
+    """No line of it is the price of all the text that is behind it."""
+
+    def seconds(count):
+        lines = 50 * count * "line\n"
+        whole = f'<tool_call>{{"name": "f", "arguments": {{"x": "{lines}"}}}}</tool_call>'
+        began = time.thread_time()
+        parse(whole, "hermes")
+        return time.thread_time() - began
+
+    assert min(seconds(4000) for _ in range(2)) < 24 * min(seconds(500) for _ in range(2))
 
 
 @pytest.mark.parametrize(

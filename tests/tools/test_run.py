@@ -71,6 +71,14 @@ def test_a_long_answer_is_cut_and_says_so():
     assert answer("f", {}, one(lambda: {"rows": ["y" * 90] * 9}))["result"].startswith('{"rows": ["yyy')
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("get_weather", r'{"city": "\ud800"}'), ("get_time", r'{"\ud800": 1}'), ("calculate", "\ud800")],
+)
+def test_half_a_character_comes_back_as_an_escape_that_can_be_sent(name, arguments):
+    assert "error" in json.loads(BOX.call(name, arguments).encode())
+
+
 def test_of_several_boxes_the_earlier_one_answers():
     first, second = one(lambda: "first"), one(lambda: "second")
     both = Toolboxes(first, second, BOX)

@@ -180,7 +180,7 @@ def _nested(tape: Tape, tell: Tell, stop: str) -> Generator[None, None, bool]:
                 if stop and text.startswith(mark, at - 1):
                     _told(tape, at - 1, tell)
                     return False
-                if stop and not tape.ended and mark.startswith(text[at - 1 :]):
+                if stop and not tape.ended and mark.startswith(text[at - 1 : at + len(mark)]):
                     at -= 1
                     break
                 continue

@@ -1,7 +1,7 @@
 """Sums worked out from their text, exactly and safely: nothing is run, only numbers are reckoned with.
 
     reckon("2 + 3 * 4")     "14"          reckon("0.1 + 0.2")         "0.3"
-    reckon("7 / 2")         "3.5"         reckon("sqrt(2)")           "1.41421356237310"
+    reckon("7 / 2")         "3.5"         reckon("sqrt(2)")           "1.4142135623731"
     reckon("（6+4）×5")      "50"          reckon("2 ** 10 ** 10")     refused: too large
 
 The text is parsed, and of what can be parsed only this is known: numbers, + - * / // % **, brackets, and
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
@@ -25,6 +26,7 @@ DIGITS = 15  # of what is not exact
 SIGNS = str.maketrans(
     {"×": "*", "·": "*", "÷": "/", "−": "-", "^": "**", "【": "(", "】": ")", "[": "(", "]": ")"}
 )
+RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 
 
 class Refused(Exception):
@@ -35,9 +37,8 @@ def reckon(text: str) -> str:
     """Return what a sum comes to, as decimal digits. Raises Refused with the reason."""
     if len(text) > LONGEST:
         raise Refused(f"the expression has {len(text)} letters; up to {LONGEST} are read")
-    plain = unicodedata.normalize("NFKC", text).translate(SIGNS).strip().removesuffix("=").rstrip()
     try:
-        return shown(_value(ast.parse(plain, mode="eval").body))
+        return shown(_value(ast.parse(_plain(text), mode="eval").body))
     except SyntaxError:
         raise Refused(f"'{text}' is no sum; write numbers with + - * / // % ** and brackets") from None
     except ZeroDivisionError:
@@ -46,6 +47,16 @@ def reckon(text: str) -> str:
         raise Refused("the numbers get too large") from None
     except ValueError:
         raise Refused("there is no such number, like a root of something negative") from None
+
+
+def _plain(text: str) -> str:
+    """Return a sum as Python would write it; raised digits are a power.
+
+    >>> _plain("（６＋4）×5 ="), _plain("3²")
+    ('(6+4)*5', '3**2')
+    """
+    text = RAISED.sub(lambda found: f"**{found[0]}", text)
+    return unicodedata.normalize("NFKC", text).translate(SIGNS).strip().removesuffix("=").rstrip()
 
 
 def _value(node: ast.expr) -> Number:
@@ -146,8 +157,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Number], int, int]] = {
     "round": (_rounded, 1, 2),
     "floor": (lambda value: Fraction(math.floor(value)), 1, 1),
     "ceil": (lambda value: Fraction(math.ceil(value)), 1, 1),
-    "min": (min, 1, 50),
-    "max": (max, 1, 50),
+    "min": (lambda *values: min(values), 1, 50),
+    "max": (lambda *values: max(values), 1, 50),
     "pow": (_power, 2, 2),
     "factorial": (lambda value: Fraction(math.factorial(_whole(value, 300))), 1, 1),
     "log": (_logarithm, 1, 2),

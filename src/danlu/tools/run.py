@@ -1,6 +1,6 @@
 """Tools that run: a toolbox tells a model what there is, and answers its calls.
 
-    box = Toolbox(classic.TOOLS)
+    box = Toolbox([Tool(definition, function), ...])
     box.definitions()                                    what goes into a request's `tools`
     box.call("calculate", '{"expression": "6 * 7"}')     '{"result": "42"}'
     box.call("calculate", '{"sum": "6 * 7"}')            '{"error": "there is no argument \\'sum\\'; ..."}'
@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from danlu.base.errors import nearest
 from danlu.tools.definitions import function_of, misfits, openai_form
+from danlu.tools.told import as_json
 
 LONGEST = 8000  # letters of an answer
 SECONDS = 10.0
@@ -135,14 +136,11 @@ def read(arguments: str | Mapping[str, Any] | None) -> dict[str, Any] | str:
 
 def written(answer: Any, longest: int = LONGEST) -> str:
     """Return an answer as JSON text, cut if it is too long."""
-    text = json.dumps(answer, ensure_ascii=False, default=str)
+    text = as_json(answer, default=str)
     if len(text) <= longest:
         return text
     said = answer if isinstance(answer, str) else text
-    return json.dumps(
-        {"result": said[:longest], "note": f"cut after {longest:,} of {len(said):,} letters"},
-        ensure_ascii=False,
-    )
+    return as_json({"result": said[:longest], "note": f"cut after {longest:,} of {len(said):,} letters"})
 
 
 def failed(why: str) -> str:
@@ -151,4 +149,4 @@ def failed(why: str) -> str:
     >>> failed("unknown city")
     '{"error": "unknown city"}'
     """
-    return json.dumps({"error": why}, ensure_ascii=False)
+    return as_json({"error": why})

@@ -137,11 +137,12 @@ class Tape:
 
     def word(self, *words: str) -> Generator[None, None, str]:
         """Consume one of the words if it is next; else nothing, and return ""."""
+        longest = max(map(len, words))
         while True:
             for word in words:
                 if self.text.startswith(word, self.at):
                     return self.take(len(word))
-            rest = self.text[self.at :]
+            rest = self.text[self.at : self.at + longest]
             if not any(word.startswith(rest) for word in words) or not (yield from self.wait()):
                 return ""
 
@@ -160,7 +161,7 @@ class Tape:
 
     def cut_off(self, *words: str) -> bool:
         """Whether the answer ended in the middle of a word; that much of it is consumed."""
-        rest = self.text[self.at :]
+        rest = self.text[self.at : self.at + max(map(len, words))]
         if not self.ended or not any(word.startswith(rest) for word in words):
             return False
         self.take(len(rest))
