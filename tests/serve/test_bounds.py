@@ -190,6 +190,13 @@ def test_the_longest_answer_that_fits_is_taken_and_one_token_more_is_not(url):
     assert status == 400 and f"lower max_tokens to {CONTEXT - count}" in told["error"]["message"]
 
 
+def test_a_text_near_the_end_of_the_context_is_continued_as_far_as_it_goes(url):
+    status, told, _ = asked(url + TEXT, {"prompt": [5] * (CONTEXT - 3), "ignore_eos": True})
+    assert status == 200 and told["usage"]["completion_tokens"] == 3
+    assert told["choices"][0]["finish_reason"] == "length"
+    assert asked(url + TEXT, {"prompt": [5] * (CONTEXT - 3), "max_tokens": 4})[0] == 400
+
+
 def test_the_shortest_constrained_answer_is_taken_and_one_token_less_is_not(url):
     given = {"messages": messages("a"), "response_format": SCHEMA}
     status, told, _ = asked(url + CHAT, {**given, "max_tokens": 1})

@@ -1,5 +1,6 @@
 """The engine at work for many: places, queues, time, clients who leave, engines that fail, leaving well."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -12,7 +13,7 @@ import torch
 
 from danlu.generate.engine import Engine, complete
 from danlu.generate.sample import Sampling
-from danlu.serve import asking
+from danlu.serve import asking, worker
 from danlu.serve.schema import Asking
 from generate.models import TOKENIZER
 from serve.plain import asked, events
@@ -218,3 +219,17 @@ def test_insisting_ends_at_once():
             running.server.leave()
             running.server.leave()
             until(lambda: running.server.force_exit)
+
+
+def test_a_reader_who_takes_nothing_is_hung_up_on(monkeypatch):
+    monkeypatch.setattr(worker, "PATIENCE", 0.2)
+    wide = {**LONG, "n": 8, "logprobs": True, "top_logprobs": 20, "max_tokens": 400}
+    with serving(served(endless()), slots=8, timeout=6.0) as running:
+        with Begun(running.url, wide) as begun:
+            until(lambda: not running.engine.busy and not running.worker._flights)
+            until(lambda: running.worker.open_count == 0)
+            text = ""
+            with contextlib.suppress(ConnectionResetError):
+                text = begun.rest()
+            assert "[DONE]" not in text
+        assert asked(running.url + CHAT, SHORT)[0] == 200

@@ -51,6 +51,9 @@ async def wanted(served: Served, given: Settings, prompt: Prompt | None = None) 
                 "an answer that may be a call cannot be held to JSON",
                 "set `tool_choice` to 'none' or 'required'",
             )
+        strict = any(tool.function.strict for tool in given.tools or [])
+        if given.tool_choice in (None, "auto") and not strict:
+            return None
         return await _made("tools", lambda: _calls(served, given, prompt))
     if schema is None:
         return None
@@ -72,8 +75,6 @@ def _calls(served: Served, given: ChatRequest, prompt: Prompt | None) -> Any:
     choice: Any = given.tool_choice or "auto"
     if isinstance(choice, NamedTool):
         choice = choice.model_dump()
-    elif choice == "auto" and not any(tool.function.strict for tool in given.tools or []):
-        return None
     return grammar.tool_calls(
         served.tokenizer,
         form(served),

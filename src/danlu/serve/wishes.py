@@ -26,13 +26,15 @@ PLAIN = (
 )  # fmt: skip
 
 
+OF_TEXTS = 16
+"""Tokens by which a text is continued where nothing is said, as OpenAI and vLLM have it."""
+
+
 def most_tokens(given: Settings) -> tuple[int | None, str]:
-    """Return how long an answer may be, and the name of the parameter that says so."""
-    if isinstance(given, ChatRequest):
-        if given.max_completion_tokens is not None:
-            return given.max_completion_tokens, "max_completion_tokens"
-        return given.max_tokens, "max_tokens"
-    return given.max_tokens or 16, "max_tokens"  # as OpenAI and vLLM have it
+    """Return how long an answer may be, if that is said, and the name of the parameter that says so."""
+    if isinstance(given, ChatRequest) and given.max_completion_tokens is not None:
+        return given.max_completion_tokens, "max_completion_tokens"
+    return given.max_tokens, "max_tokens"
 
 
 def sampling(served: Served, given: Settings) -> Sampling:
@@ -41,7 +43,8 @@ def sampling(served: Served, given: Settings) -> Sampling:
     if said.get("top_k") == -1:
         said["top_k"] = 0
     stop = given.stop or []
-    values: dict[str, Any] = {**served.advised, **said, "max_tokens": most_tokens(given)[0]}
+    usual = None if isinstance(given, ChatRequest) else OF_TEXTS
+    values: dict[str, Any] = {**served.advised, **said, "max_tokens": most_tokens(given)[0] or usual}
     values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
     values["stop_token_ids"] = tuple(given.stop_token_ids or ())
     values["logit_bias"] = _bias(given.logit_bias or {})
