@@ -176,6 +176,25 @@ def test_calls_that_would_teach_something_wrong_are_left_out_counted_and_named(t
         assert any(f"rows.jsonl:{line}:" in told and words in told for told in said.splitlines())
 
 
+def test_tools_that_are_none_and_tools_in_unknown_words_are_said(tmp_path):
+    def row(tool):
+        made = [{"name": "tide", "arguments": {"port": "Delfa"}}]
+        return {"query": "Tide?", "tools": json.dumps([tool]), "answers": json.dumps(made)}
+
+    broken = [{"name": ["tide"]}, {"name": "tide", "parameters": [1]}, {"function": 5}]
+    broken.append({"name": "tide", "parameters": {"type": "object", "properties": 5}})
+    rows, said = made(tmp_path, "xlam", [row(TIDE), *map(row, broken)])
+    assert len(rows) == 1
+    assert "4 rows offer a tool without a name or a schema, and are left out" in said
+    told = [
+        {"from": "system", "value": f"Call what you like: <tools>{json.dumps(TIDE)}</tools>"},
+        {"from": "human", "value": "Tide?"},
+        {"from": "gpt", "value": '<tool_call>{"name": "tide", "arguments": {}}</tool_call>'},
+    ]
+    with pytest.raises(UserError, match="the system text has <tools> in words that are not known"):
+        made(tmp_path, "hermes", [{"conversations": told}])
+
+
 def test_rows_that_cannot_be_read_are_named_by_file_and_line_and_why(tmp_path):
     path = written(
         tmp_path,

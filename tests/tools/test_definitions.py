@@ -78,6 +78,21 @@ def test_arguments_that_do_not_fit_are_told_in_words(arguments, told):
     assert misfits(arguments, CITY) == told
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"city": {}}, "additionalProperties": True},
+        {"properties": {"city": {}}, "additionalProperties": {}},
+        {"$ref": "#/$defs/town", "$defs": {"town": {"properties": {"town": {"type": "string"}}}}},
+        {"allOf": [{"properties": {"town": {"type": "string"}}}]},
+        {"patternProperties": {"^t": {}}},
+        {"properties": 5, "required": 7, "allOf": 5, "additionalProperties": True},
+    ],
+)
+def test_an_argument_is_unknown_only_where_the_schema_can_tell(schema):
+    assert misfits({"town": "x"}, {"name": "f", "parameters": schema}) == []
+
+
 def test_a_call_is_complete_with_what_its_tool_requires_whatever_form_it_has():
     for call in (
         {"name": "get_weather", "arguments": '{"city": "北京"}'},

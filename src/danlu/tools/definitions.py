@@ -19,6 +19,8 @@ from danlu.tools.schemas import faults
 
 Definition = Mapping[str, Any]
 LONGEST = 128
+ELSEWHERE = ("$ref", "allOf", "anyOf", "oneOf", "patternProperties")
+"""Keywords beside `properties` that may say which arguments there are."""
 FORM = '{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", ...}}}'
 
 
@@ -147,15 +149,12 @@ def misfits(given: Any, definition: Definition) -> list[str]:
     schema = parameters_of(definition)
     if not isinstance(given, Mapping):
         return [f"the arguments are {_kind(given)}, not an object"]
-    properties = schema.get("properties", {})
-    extra = (
-        [key for key in given if key not in properties]
-        if properties or not schema.get("additionalProperties")
-        else []
-    )
+    said = schema.get("properties")
+    properties = said if isinstance(said, Mapping) else {}
     takes = f"; it takes {', '.join(properties)}" if properties else "; it takes no arguments"
-    wrong = [f"there is no argument '{key}'{takes}" for key in extra]
-    return faults(given, schema) + (wrong if not isinstance(schema.get("additionalProperties"), dict) else [])
+    more = schema.get("additionalProperties") not in (None, False) or any(key in schema for key in ELSEWHERE)
+    unknown = [] if more else [key for key in given if key not in properties]
+    return faults(given, schema) + [f"there is no argument '{key}'{takes}" for key in unknown]
 
 
 def _kind(value: Any) -> str:

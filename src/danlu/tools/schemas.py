@@ -74,10 +74,10 @@ def _faults(value: Any, schema: Any, root: Any, where: str, depth: int) -> Itera
 def _members(
     value: Mapping[str, Any], schema: Mapping[str, Any], root: Any, where: str, depth: int
 ) -> Iterator[str]:
-    properties = schema.get("properties") or {}
-    required = schema.get("required") or []
+    properties = _if(Mapping, schema.get("properties"), {})
+    required = _if(list, schema.get("required"), [])
     dot = f"{where}." if where else ""
-    yield from (f"'{dot}{key}' is missing" for key in required if key not in value)
+    yield from (f"'{dot}{key}' is missing" for key in required if isinstance(key, str) and key not in value)
     others = schema.get("additionalProperties", True)
     for key, each in value.items():
         if key in properties:
@@ -112,13 +112,18 @@ def _matches(pattern: str, value: str) -> bool:
 
 
 def _choices(value: Any, schema: Mapping[str, Any], root: Any, where: str, depth: int) -> Iterator[str]:
-    for each in schema.get("allOf") or []:
+    for each in _if(list, schema.get("allOf"), []):
         yield from _faults(value, each, root, where, depth + 1)
     for keyword in ("anyOf", "oneOf"):
         if isinstance(choices := schema.get(keyword), list) and choices:
             found = [faults(value, each, root, where, depth + 1) for each in choices]
             if all(found):
                 yield min(found, key=len)[0]
+
+
+def _if(kind: type, given: Any, otherwise: Any) -> Any:
+    """Return what a keyword says where it is of the kind it has to be: a stranger's schema may be broken."""
+    return given if isinstance(given, kind) else otherwise
 
 
 def _kinds(given: Any) -> list[str]:
