@@ -98,8 +98,8 @@ class _Talk:
         whole = {**head, "choices": choices, "usage": self._usage(), "system_fingerprint": None}
         return whole | ({"prompt_token_ids": self.prompt} if self.given.return_token_ids else {})
 
-    async def stream(self, told: Told) -> AsyncGenerator[str, None]:
-        """Yield the chunks of the answer."""
+    async def stream(self, told: Told) -> AsyncGenerator[list[str], None]:
+        """Yield the chunks of the answer, those that are there together."""
         options = self.given.stream_options
         usage = bool(options and options.include_usage)
         always = bool(options and options.continuous_usage_stats)
@@ -113,18 +113,21 @@ class _Talk:
         after = '],"usage":null}' if usage else "]}"
         begun: set[int] = set()
         while told:
+            out: list[str] = []
             for number, events in by_choice(told):
                 if number not in begun:
                     begun.add(number)
                     opening = '{"role":"assistant","content":""}'
                     ids = f',"prompt_token_ids":{self.prompt}' if self.given.return_token_ids else ""
-                    yield f"{before}{self._choice(number, opening)}{after[:-1]}{ids}}}"
+                    out.append(f"{before}{self._choice(number, opening)}{after[:-1]}{ids}}}")
                 for choice in self._choices(number, events):
                     end = f'],"usage":{dumped(self._usage())}}}' if always else after
-                    yield f"{before}{choice}{end}"
+                    out.append(f"{before}{choice}{end}")
+            if out:
+                yield out
             told = await self.flight.take()
         if usage:
-            yield f'{before}],"usage":{dumped(self._usage())}}}'
+            yield [f'{before}],"usage":{dumped(self._usage())}}}']
 
     def _choices(self, number: int, events: list[Event]) -> list[str]:
         """Return what some tokens of one answer tell, ready to be sent."""

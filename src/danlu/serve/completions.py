@@ -88,8 +88,8 @@ class _Talk:
         head = {"id": self.id, "object": "text_completion", "created": self.created, "model": self.model}
         return {**head, "choices": choices, "usage": self._usage(), "system_fingerprint": None}
 
-    async def stream(self, told: Told) -> AsyncGenerator[str, None]:
-        """Yield the chunks of the answer."""
+    async def stream(self, told: Told) -> AsyncGenerator[list[str], None]:
+        """Yield the chunks of the answer, those that are there together."""
         options = self.given.stream_options
         usage_last = bool(options and options.include_usage)
         always = bool(options and options.continuous_usage_stats)
@@ -98,15 +98,18 @@ class _Talk:
         after = '],"usage":null}' if usage_last else "]}"
         begun: set[int] = set()
         while told:
+            out: list[str] = []
             for number, events in by_choice(told):
                 text, scores = self._said(number, events, number not in begun)
                 begun.add(number)
                 if text or scores or self.voices[number].finish or self.given.return_token_ids:
                     end = f'],"usage":{dumped(self._usage())}}}' if always else after
-                    yield before + dumped(self._choice(number, text, scores)) + end
+                    out.append(before + dumped(self._choice(number, text, scores)) + end)
+            if out:
+                yield out
             told = await self.flight.take()
         if usage_last:
-            yield f'{before}],"usage":{dumped(self._usage())}}}'
+            yield [f'{before}],"usage":{dumped(self._usage())}}}']
 
     def _said(self, number: int, events: list[Event], first: bool) -> tuple[str, dict[str, Any] | None]:
         """Return the text that some tokens are, and their scores; with `echo` the prompt's come first."""

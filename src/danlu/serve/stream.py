@@ -56,7 +56,7 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, pieces: AsyncGenerator[str, None], watch: Watch, hang_up: Callable[[Scope], None]
+        self, pieces: AsyncGenerator[list[str], None], watch: Watch, hang_up: Callable[[Scope], None]
     ) -> None:
         super().__init__(None, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -82,8 +82,8 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         try:
-            async for piece in self.pieces:
-                await send(_body(f"data: {piece}\n\n".encode()))
+            async for pieces in self.pieces:
+                await send(_body("".join(f"data: {piece}\n\n" for piece in pieces).encode()))
         except Refusal as problem:
             if problem.status == GONE:
                 return
