@@ -150,6 +150,25 @@ def test_a_single_call_where_no_more_are_wanted(server):
         assert isinstance(json.loads(call["function"]["arguments"])["x"], bool)
 
 
+def test_an_answer_that_may_be_a_call_or_json_is_one_of_them(server):
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "boolean"}}}
+    kinds = set()
+    for seed in range(12):
+        told = chat(
+            server, "hi", tools=TOOLS, response_format=form, max_tokens=60, temperature=2.0, seed=seed,
+            enable_thinking=False,
+        )["choices"][0]  # fmt: skip
+        message = told["message"]
+        if "tool_calls" in message:
+            assert all(
+                json.loads(call["function"]["arguments"]) is not None for call in message["tool_calls"]
+            )
+        else:
+            assert isinstance(json.loads(message["content"]), bool)
+        kinds.add(told["finish_reason"])
+    assert kinds == {"stop", "tool_calls"}
+
+
 def test_call_ids_differ_over_requests_and_calls(server):
     ids = [
         call["id"]

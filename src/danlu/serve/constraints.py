@@ -2,7 +2,7 @@
 
     tools, tool_choice auto             free, but a strict tool's call is held to its schema
     tools, tool_choice required, named  calls and nothing else
-    response_format, structured_outputs JSON
+    response_format, structured_outputs JSON; beside tools that may be called: a call, or JSON
 
 Making a grammar takes a while the first time, so it happens beside the event loop.
 """
@@ -45,16 +45,10 @@ async def wanted(served: Served, given: Settings, prompt: Prompt | None = None) 
     """Return the grammar of an answer, None where any will do."""
     schema = _schema(given)
     if isinstance(given, ChatRequest) and calling(given):
-        if schema is not None and given.tool_choice in (None, "auto"):
-            raise wrong(
-                "response_format",
-                "an answer that may be a call cannot be held to JSON",
-                "set `tool_choice` to 'none' or 'required'",
-            )
         strict = any(tool.function.strict for tool in given.tools or [])
-        if given.tool_choice in (None, "auto") and not strict:
+        if given.tool_choice in (None, "auto") and not strict and schema is None:
             return None
-        return await _made("tools", lambda: _calls(served, given, prompt))
+        return await _made("tools", lambda: _calls(served, given, prompt, schema))
     if schema is None:
         return None
     return await _made("response_format", lambda: _json(served, schema, prompt))
@@ -69,7 +63,7 @@ async def _made(param: str, make: Callable[[], Any]) -> Any:
         raise wrong(param, f"the server lacks {error.name}", "pip install 'danlu[serve]'") from None
 
 
-def _calls(served: Served, given: ChatRequest, prompt: Prompt | None) -> Any:
+def _calls(served: Served, given: ChatRequest, prompt: Prompt | None, schema: Any) -> Any:
     from danlu.generate import grammar  # the library behind it is an extra
 
     choice: Any = given.tool_choice or "auto"
@@ -83,6 +77,7 @@ def _calls(served: Served, given: ChatRequest, prompt: Prompt | None) -> Any:
         parallel=given.parallel_tool_calls is not False,
         thinking=prompt.thoughts if prompt else "",
         ends=served.ends,
+        instead=schema,
     )
 
 

@@ -53,14 +53,16 @@ def tool_calls(
     parallel: bool = True,
     thinking: str = "",
     ends: Collection[int] | None = None,
+    instead: Any = None,
 ) -> Grammar | None:
     """Return the grammar of an answer that may or must call tools; None where nothing holds it.
 
-    `form` is the model's by vLLM's parser name, `choice` as OpenAI's tool_choice has it.
+    `form` is the model's by vLLM's parser name, `choice` as OpenAI's tool_choice has it. An answer that may
+    call is otherwise free, or JSON of the schema `instead`.
     """
     pick("way of thinking", thinking, THINKING)
     wanted = _wanted(choice)
-    if wanted == "none" or (wanted == "auto" and not any(map(_strict, tools))):
+    if wanted == "none" or (wanted == "auto" and instead is None and not any(map(_strict, tools))):
         return None
     if form not in FORMS:
         raise UserError(
@@ -71,7 +73,8 @@ def tool_calls(
     if not tools:
         raise UserError(f"tool_choice '{wanted}' without tools", "give tools, or tool_choice none")
     words = vocabulary_of(tokenizer, ends)
-    return _calls(words, form, spec([_function(tool) for tool in tools]), wanted, parallel, thinking)
+    other = spec(instead) if instead is not None and wanted == "auto" else ""
+    return _calls(words, form, spec([_function(tool) for tool in tools]), wanted, parallel, thinking, other)
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -80,7 +83,9 @@ def _schema(words: Vocabulary, schema: str, thinking: str) -> Grammar:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _calls(words: Vocabulary, form: str, tools: str, choice: str, parallel: bool, thinking: str) -> Grammar:
+def _calls(
+    words: Vocabulary, form: str, tools: str, choice: str, parallel: bool, thinking: str, instead: str
+) -> Grammar:
     known = [Tool(tool["name"], _schema_of(tool, choice)) for tool in json.loads(tools)]
     named = [tool for tool in known if choice in ("auto", "required", tool.name)]
     if not named:
@@ -89,9 +94,11 @@ def _calls(words: Vocabulary, form: str, tools: str, choice: str, parallel: bool
             nearest(choice, [tool.name for tool in known]),
         )
     shape = FORMS[form]
-    if choice == "auto":
+    if choice == "auto" and not instead:
         return Grammar(possible(lambda: _behind_text(words, shape, named, parallel, thinking)), words, True)
     root = possible(lambda: shape.calls(words, named, parallel))
+    if instead:
+        root = Alt(value_node(json.loads(instead), "schema"), root)
     return Grammar(_thoughtful(words, root, thinking, "".join(shape.open)), words)
 
 
