@@ -208,6 +208,7 @@ def measure(
     from danlu.base.paths import write_text
     from danlu.eval_tools_table import Progress, show
     from danlu.evaluate.tools import boxes, metrics, play, report
+    from danlu.tools.told import json_text
 
     played: list[Played] = []
     problem: BaseException | None = None
@@ -223,12 +224,14 @@ def measure(
     finally:
         signal.signal(signal.SIGTERM, before)
         progress.close()
+    if problem is None and not any(each.exchanges for each in played):
+        problem = UserError(played[0].refused, "no question was answered; see what the server or model wants")
     order = {case.id: number for number, case in enumerate(cases)}
     played.sort(key=lambda each: order[each.case.id])
     words = "" if problem is None else getattr(problem, "problem", "stopped")
     told = report.report(played, len(cases), model.about, {**settings.as_body(), "rounds": rounds}, words)
     if out:
-        write_text(Path(out), json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+        write_text(Path(out), json_text(told, indent=1) + "\n")
     if problem is not None:
         done = f"{len(played)} of {len(cases)} cases were played" + (f"; they are in {out}" if out else "")
         if isinstance(problem, UserError):

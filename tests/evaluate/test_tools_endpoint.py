@@ -88,7 +88,9 @@ def test_a_server_that_refuses_from_the_first_says_why():
     refusal = (400, {}, {"object": "error", "message": "tool choice needs --enable-auto-tool-choice"})
     with Scripted(lambda body: refusal) as server:
         error = wrong("--endpoint", server.url)
+        few = wrong("--endpoint", server.url, "--cases", str(ready.CLASSIC), "--limit", "2")
     assert "answers 400: tool choice needs --enable-auto-tool-choice" in error.problem
+    assert "tool choice needs" in few.problem and "2 of 2 cases were played" in few.problem
 
 
 def test_what_was_played_is_in_the_report_when_the_server_breaks(tmp_path):
@@ -141,6 +143,7 @@ def test_nobody_there_is_two_lines():
         (500, b"oops", "answers 500: oops", "log"),
         (200, b"<html>", "answers 200: <html>", "OpenAI"),
         (200, {"choices": []}, "no choices", "OpenAI"),
+        (200, {"choices": [{"message": {"content": 5}}]}, "no choices", "OpenAI"),
     ],
 )
 def test_an_answer_that_is_none_ends_in_words(status, body, problem, hint):
@@ -185,6 +188,24 @@ def test_an_answer_is_read_as_openai_vllm_and_others_write_it():
     call = {"function": {"name": "f", "arguments": {"x": "北京"}}}
     assert read(content="", tool_calls=[call]).calls == [Call("f", '{"x": "北京"}')]
     assert read(content="", tool_calls=[{"function": {"name": "f"}}]).calls == [Call("f", "{}")]
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]
+    assert read(content=parts) == Message("ab")
+
+
+def test_half_a_character_is_no_reason_to_lose_a_report(tmp_path):
+    path, out = tmp_path / "cases.jsonl", tmp_path / "report.json"
+    path.write_text(r'{"id": "1", "questions": [{"user": "half \ud83d"}]}')
+    with Scripted(lambda body: says("half \ud83d")) as server:
+        done = run("--endpoint", server.url, "--cases", str(path), "--out", str(out))
+        assert done.exit_code == 0, done.exception
+    said = [each["content"] for each in json.loads(out.read_text())["cases"][0]["messages"]]
+    assert said == ["half \ud83d", "half ?"]
+
+
+@pytest.mark.parametrize("key", ["secret\n", "geheimnißvoll"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_told(key):
+    error = wrong("--endpoint", "http://localhost:1", "--api-key", key)
+    assert "--api-key" in error.problem and key.strip() not in error.problem
 
 
 @pytest.mark.parametrize("url", ["http://", "ftp://a", "http://a:99999", "http://[", ""])
@@ -270,6 +291,12 @@ def test_tools_of_ones_own_answer_as_said_and_fail_as_often_as_said(tmp_path):
         (case(questions=[{"user": "go", "calls": [[]]}]), "a round without a call"),
         (case(questions=[{"user": "go", "calls": [[{"name": 1}]]}]), "questions.0.calls.0.0.name"),
         (case(questions=[{"user": "go", "calls": [[{"name": "f", "arguments": {"x": {"any": 1}}}]]}]), "any"),
+        (
+            case(questions=[{"user": "go", "calls": [[{"name": "f", "arguments": {"x": {"any": []}}}]]}]),
+            "any",
+        ),
+        (case(questions=[{"user": "go", "answer": [[]]}]), "a list of no texts"),
+        ("[" * 100_000, "not JSON"),
         (case(toolbox="hammer"), "no 'hammer'"),
         (case(tools=[{"description": "?"}]), "tools.0: has no name"),
     ],
@@ -280,6 +307,12 @@ def test_a_line_that_is_no_case_is_named_with_its_place(tmp_path, line, problem)
     with pytest.raises(UserError, match=r"cases.jsonl:3: ") as error:
         cases.read(path)
     assert problem in error.value.problem and error.value.hint and "danlu config" not in error.value.hint
+
+
+def test_a_line_ends_only_where_a_line_ends(tmp_path):
+    path = tmp_path / "cases.jsonl"
+    path.write_text(f"{case(id='first')}\r\n" + '{"id": "2", "questions": [{"user": "a\u2028b\x85c"}]}')
+    assert cases.read(path)[1].questions[0].user == "a\u2028b\x85c"
 
 
 def test_what_no_line_can_tell_is_refused_too(tmp_path):
@@ -294,6 +327,11 @@ def test_what_no_line_can_tell_is_refused_too(tmp_path):
         cases.read(path)
     path.write_text(case(tools=["hammer"]))
     assert "has no tool 'hammer'" in wrong("--endpoint", "x", "--cases", str(path)).problem
+    called = [[{"name": "get_wether"}]]
+    for keys in ({"questions": [{"user": "go", "calls": called}]}, {"failing": {"get_wether": ["jammed"]}}):
+        path.write_text(case(**keys))
+        error = wrong("--endpoint", "x", "--cases", str(path))
+        assert "no tool 'get_wether' is offered" in error.problem and "'get_weather'" in error.hint
     path.write_text(case(toolbox="mcp"))
     assert "no toolbox 'mcp'" in wrong("--endpoint", "x", "--cases", str(path)).problem
 

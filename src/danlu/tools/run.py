@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from danlu.base.errors import nearest
 from danlu.tools.definitions import function_of, misfits, openai_form
-from danlu.tools.told import as_json
+from danlu.tools.told import json_text
 
 LONGEST = 8000  # letters of an answer
 SECONDS = 10.0
@@ -136,11 +136,11 @@ def read(arguments: str | Mapping[str, Any] | None) -> dict[str, Any] | str:
 
 def written(answer: Any, longest: int = LONGEST) -> str:
     """Return an answer as JSON text, cut if it is too long."""
-    text = as_json(answer, default=str)
+    text = json_text(answer, default=str)
     if len(text) <= longest:
         return text
     said = answer if isinstance(answer, str) else text
-    return as_json({"result": said[:longest], "note": f"cut after {longest:,} of {len(said):,} letters"})
+    return json_text({"result": said[:longest], "note": f"cut after {longest:,} of {len(said):,} letters"})
 
 
 def failed(why: str) -> str:
@@ -149,4 +149,4 @@ def failed(why: str) -> str:
     >>> failed("unknown city")
     '{"error": "unknown city"}'
     """
-    return as_json({"error": why})
+    return json_text({"error": why})

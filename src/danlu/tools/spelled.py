@@ -16,7 +16,7 @@ from typing import Any
 
 from danlu.tools.definitions import function_of, parameters_of
 from danlu.tools.tape import NoCall, Tape, Tell
-from danlu.tools.told import Told, as_json
+from danlu.tools.told import Told, json_text
 
 KINDS = {
     type(None): "null",
@@ -87,7 +87,7 @@ class Spelled:
         if self._wanted == {"string"}:
             self._tell('"')
         else:
-            self._tell(as_json(meant("".join(self._kept), self._wanted)))
+            self._tell(json_text(meant("".join(self._kept), self._wanted)))
 
     def cut_off(self) -> None:
         """The answer ends in the middle of an argument: what there was of it is told as it is."""

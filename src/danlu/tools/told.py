@@ -123,10 +123,10 @@ class Told:
             self._deltas.append(delta)
 
 
-def as_json(value: Any, **how: Any) -> str:
+def json_text(value: Any, **how: Any) -> str:
     r"""Return a value as JSON text that can be sent and stored: half a character stays an escape.
 
-    >>> print(as_json(["北京", "\ud800"]))
+    >>> print(json_text(["北京", "\ud800"]))
     ["北京", "\ud800"]
     """
     return json.dumps(value, ensure_ascii=False, **how).encode(errors="backslashreplace").decode()

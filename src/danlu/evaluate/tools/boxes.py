@@ -55,6 +55,11 @@ class Box:
         self._returns = case.returns
         self._failing = {name: list(errors) for name, errors in case.failing.items()}
         self.offered = _offered(case, self._box)
+        for where, name in case.names:
+            if name not in self.by_name:
+                raise UserError(
+                    f"case '{case.id}': {where}: no tool '{name}' is offered", nearest(name, self.by_name)
+                )
 
     def run(self, name: str, arguments: str) -> str:
         """Return what a tool answers, as JSON text."""

@@ -78,12 +78,21 @@ class Case(Section):
     returns: dict[str, Any] = {}
     failing: dict[str, list[str]] = {}
 
+    @property
+    def names(self) -> Iterator[tuple[str, str]]:
+        """The tools that are spoken of, each with where."""
+        for number, question in enumerate(self.questions):
+            yield from ((f"questions.{number}.calls", call.name) for call in question.wanted)
+            yield from ((f"questions.{number}.may", call.name) for call in question.may)
+        yield from (("returns", name) for name in self.returns)
+        yield from (("failing", name) for name in self.failing)
+
 
 def read(path: str | Path, toolbox: str = "classic") -> list[Case]:
     """Return the cases of a file; those that name no toolbox have this one."""
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a string may hold other ends of lines
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise UserError(f"{path}: cannot be read: {reason}", "a file of JSON lines, one case each") from None
@@ -99,7 +108,7 @@ def case(line: str, where: str, toolbox: str = "classic") -> Case:
     """Return the case a line holds, or say what is wrong with it."""
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON: {error}", "one JSON object a line") from None
     if not isinstance(row, dict):
         raise UserError(f"{where}: {type(row).__name__}, not an object", '{"id": ..., "questions": [...]}')
@@ -123,12 +132,14 @@ def _faults(case: Case) -> Iterator[tuple[str, str]]:
         if isinstance(tool, dict) and not name_of(tool):
             yield f"tools.{number}: has no name", '{"name": "...", "parameters": {...}}'
     for number, question in enumerate(case.questions):
+        if [] in question.answer:
+            yield f"questions.{number}.answer: a list of no texts", "leave it out"
         if any(not each for each in question.calls):
             yield f"questions.{number}.calls: a round without a call", "leave it out"
         for call in (*question.wanted, *question.may):
             for key, value in call.arguments.items():
                 for word in ("any", "optional"):
-                    if _is(value, word) and not isinstance(value[word], list):
+                    if _is(value, word) and not (isinstance(value[word], list) and value[word]):
                         yield f"questions.{number}: {key}: {word}: {value[word]!r}", "a list: [1, 2]"
 
 

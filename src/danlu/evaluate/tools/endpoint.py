@@ -42,6 +42,8 @@ class Endpoint:
     def __init__(
         self, url: str, settings: Settings, together: int = 8, key: str = "", model: str = ""
     ) -> None:
+        if not key.isascii() or not key.isprintable():
+            raise UserError("--api-key: holds a line end or a letter that no key has", "copy the key anew")
         self.url = base(url)
         self.settings = settings
         self.together = together
@@ -215,12 +217,22 @@ def message_of(told: Any, url: str) -> Message:
         calls: Sequence[dict[str, Any]] = said.get("tool_calls") or []
         made = [(call["function"]["name"], call["function"].get("arguments")) for call in calls]
         thought = said.get("reasoning_content") or said.get("reasoning")
-        return Message(said.get("content"), thought, [Call(str(name), _text(given)) for name, given in made])
+        content, thoughts = _plain(said.get("content")), _plain(thought)
+        return Message(content, thoughts, [Call(str(name), _text(given)) for name, given in made])
     except (LookupError, TypeError, AttributeError):
         raise UserError(
             f"{url}: the answer has no choices with a message: {json.dumps(told)[:200]}",
             "is this an OpenAI endpoint?",
         ) from None
+
+
+def _plain(said: Any) -> str | None:
+    """Return what was said as text that can be kept; some servers send it in parts."""
+    if isinstance(said, list):
+        said = "".join(part["text"] for part in said if part.get("type", "text") == "text")
+    if not isinstance(said, str | None):
+        raise TypeError("not a text")
+    return said and said.encode(errors="replace").decode()
 
 
 def _text(arguments: Any) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from danlu.tools.tape import NoCall, Tape, Wait
-from danlu.tools.told import Told, as_json
+from danlu.tools.told import Told, json_text
 
 NAME = re.compile(r"[\w.]*")
 SIGNS = re.compile(r"""["'\\(\[{)\]},\n\r\t\x00]""")
@@ -100,7 +100,7 @@ def _json(text: str) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
-            return as_json(_value(ast.parse(text.strip(), mode="eval").body), allow_nan=False)
+            return json_text(_value(ast.parse(text.strip(), mode="eval").body), allow_nan=False)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         raise NoCall from None
 
