@@ -190,17 +190,14 @@ def rounds_of(
 
 
 def compared(found: dict[str, list[dict[str, float]]], first: str, other: str) -> dict[str, Any]:
-    """Return both sides' medians, and the ratios of neighbouring rounds."""
-    result: dict[str, Any] = {}
-    for name in (first, other):
-        result[name] = {
-            measure: round(statistics.median(each[key] for each in found[name]), 2)
-            for measure, key in MEASURES.items()
-        }
-    result["ratio"] = {
-        measure: spread([a[key] / b[key] for a, b in zip(found[first], found[other])])
-        for measure, key in MEASURES.items()
-    }
+    """Return both sides' medians, and the ratios of neighbouring rounds; none where a side has no such time."""
+    result: dict[str, Any] = {name: {} for name in (first, other, "ratio")}
+    for measure, key in MEASURES.items():
+        for name in (first, other):
+            result[name][measure] = round(statistics.median(each[key] for each in found[name]), 2)
+        pairs = [(a[key], b[key]) for a, b in zip(found[first], found[other])]
+        if all(b for _, b in pairs):  # an answer that comes whole has no time between tokens
+            result["ratio"][measure] = spread([a / b for a, b in pairs])
     return result
 
 
