@@ -190,7 +190,7 @@ def rounds_of(
 
 
 def compared(found: dict[str, list[dict[str, float]]], first: str, other: str) -> dict[str, Any]:
-    """Return both sides' medians, and the ratios of neighbouring rounds; none where a side has no such time."""
+    """Return medians, and the ratios of neighbouring rounds; none where a side has no such time."""
     result: dict[str, Any] = {name: {} for name in (first, other, "ratio")}
     for measure, key in MEASURES.items():
         for name in (first, other):
