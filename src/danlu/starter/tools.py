@@ -284,25 +284,29 @@ def unfit(talk: Talk) -> None:
 
 
 KINDS: dict[str, tuple[Callable[[Talk], None], int]] = {
-    "one call": (one, 7),
+    "one call": (one, 8),
     "calls in parallel": (parallel, 3),
     "calls in sequence": (sequence, 2),
     "no call needed": (none, 2),
     "a missing argument": (missing, 2),
     "a tool's error": (error, 2),
-    "no tool fits": (unfit, 2),
+    "no tool fits": (unfit, 1),
 }
 """What a dialogue is, who writes it, and how often of twenty."""
 TURNS = [name for name, (_, share) in KINDS.items() for _ in range(share)]
 
 
 def dialogues(
-    dice: random.Random, heldout: bool, count: int, languages: Sequence[str] = LANGUAGES
+    dice: random.Random,
+    heldout: bool,
+    count: int,
+    languages: Sequence[str] = LANGUAGES,
+    kinds: Sequence[str] = TURNS,
 ) -> Iterator[Row]:
-    """Yield dialogues of all kinds, in some languages in turns; no two of them ask the same."""
+    """Yield dialogues of some kinds, in some languages in turns; no two of them ask the same."""
     seen: set[str] = set()
     for number in range(count):
-        kind = pick(dice, TURNS)
+        kind = pick(dice, kinds)
         while True:
             row = dialogue(dice, heldout, kind, languages[number % len(languages)])
             said = "\n".join(message["content"] for message in row["messages"] if message["role"] == "user")

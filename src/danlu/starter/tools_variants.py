@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from danlu.starter.split import chance, pick
-from danlu.starter.tools import calls, dialogues
+from danlu.starter.tools import TURNS, calls, dialogues
 from danlu.starter.tools_catalogue import WEATHER, described
 from danlu.starter.tools_talk import SYSTEMS
 from danlu.starter.tools_values import Values
@@ -79,6 +79,7 @@ TIME_IN = {
 }
 TIME_TOLD = {"en": ("It is {}.", "It is {} in {}."), "zh": ("现在是{}。", "{1}现在是{0}。")}
 POLITE = {"en": ("{}", "{}", "Hello! {}", "{} Thank you."), "zh": ("{}", "{}", "你好，{}", "{}谢谢。")}
+TRAINED = [*TURNS[1:], "no tool fits"]  # one call less often, so that missing tools are seen more
 OTHERS = 0.03  # of rows are new dialogues
 RENAMED = 0.05  # of the rest call their tools by other names
 AT_LENGTH = 0.08  # offer their tools at length; both only where a chat then stays below 512 tokens
@@ -86,7 +87,7 @@ AT_LENGTH = 0.08  # offer their tools at length; both only where a chat then sta
 
 def training(dice: random.Random, count: int, languages: Sequence[str]) -> Iterator[Row]:
     """Yield dialogues of the training side, in some languages in turns."""
-    for number, row in enumerate(dialogues(dice, False, count, languages)):
+    for number, row in enumerate(dialogues(dice, False, count, languages, TRAINED)):
         if chance(dice, OTHERS):
             yield dialogue(dice, languages[number % len(languages)])
             continue
