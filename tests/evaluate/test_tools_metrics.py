@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from danlu.eval import command
 from danlu.evaluate.tools.cases import Expected, Question
-from danlu.evaluate.tools.judge import equals, holds, judge, matched
+from danlu.evaluate.tools.judge import assigned, equals, holds, judge, matched
 from danlu.evaluate.tools.metrics import Share
 from danlu.evaluate.tools.talk import Exchange, Made
 from evaluate.scripted import Body, Reply, Scripted, asked, calls, says, since
@@ -158,6 +161,30 @@ def test_calls_are_matched_so_that_most_values_are_right():
     many = [Made("f", json.dumps({"x": number}), "{}", 0) for number in range(40)]
     wanted = [Expected(name="f", arguments={"x": number}) for number in (39, 7, 21, 8)]
     assert matched(wanted, many) == [39, 7, 21, 8]
+    twenty = [Expected(name="f", arguments={"x": number}) for number in range(20)]
+    assert matched(twenty, [*reversed(many[:20])]) == [*range(19, -1, -1)]
+    alike = [Made("f", "{}", "{}", number) for number in range(3)]
+    assert matched(wanted[:2], alike) == [0, 1]
+
+
+TABLES = st.integers(1, 4).flatmap(
+    lambda rows: st.integers(rows, 6).flatmap(
+        lambda columns: st.lists(
+            st.lists(st.integers(0, 9), min_size=columns, max_size=columns), min_size=rows, max_size=rows
+        )
+    )
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TABLES)
+def test_no_other_assignment_is_worth_more(worth):
+    def total(columns):
+        return sum(row[column] for row, column in zip(worth, columns))
+
+    found = assigned(worth)
+    assert len({*found}) == len(worth)
+    assert total(found) == max(map(total, itertools.permutations(range(len(worth[0])), len(worth))))
 
 
 @pytest.mark.parametrize(
@@ -203,8 +230,8 @@ def test_a_value_is_right_if_it_equals(wanted, found, right):
 
 def test_an_optional_argument_may_be_left_out_and_counts_for_nothing():
     question = Question(user="?", calls=[[Expected(name="f", arguments={"u": {"optional": ["c", "f"]}})]])
-    for given, right in (({}, True), ({"u": "c"}, True), ({"u": "k"}, False), ({"v": 1}, False)):
-        verdict = judge(question, exchange(("f", given, 0)), {})
+    for said, right in (({}, True), ({"u": "c"}, True), ({"u": "k"}, False), ({"v": 1}, False)):
+        verdict = judge(question, exchange(("f", said, 0)), {})
         assert (verdict.right, verdict.values) == (right, 0)
 
 

@@ -8,7 +8,7 @@ Calls are matched with wanted ones of the same name so that as many values as po
 
 from __future__ import annotations
 
-import functools
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -102,28 +102,55 @@ def judge(question: Question, exchange: Exchange | None, offered: Offered) -> Ve
 
 def matched(wanted: Sequence[Expected], made: Sequence[Made]) -> list[int | None]:
     """Return for each wanted call the number of the made one that answers it, all together the best."""
-    scores = [
-        {at: 1000 * _values(call, each) + 2 * _exact(call, each) + 1 for at, each in enumerate(made)
-         if each.name == call.name}
+    least = len(wanted) * len(made) + 1  # of calls alike the earlier is worth a little more
+    worth = [
+        [least * _worth(call, each) - at if call.name == each.name else 0 for at, each in enumerate(made)]
+        + [0] * len(wanted)
         for call in wanted
-    ]  # fmt: skip
-    # An assignment of n needs only the n best of each.
-    best = [sorted(each, key=lambda at: (-each[at], at))[: len(wanted)] for each in scores]
+    ]
+    return [at if worth[number][at] else None for number, at in enumerate(assigned(worth))]
 
-    @functools.cache
-    def rest(number: int, taken: frozenset[int]) -> tuple[int, tuple[int | None, ...]]:
-        if number == len(wanted):
-            return 0, ()
-        score, pairs = rest(number + 1, taken)
-        found: tuple[int, tuple[int | None, ...]] = (score, (None, *pairs))
-        for at in best[number]:
-            if at not in taken:
-                score, pairs = rest(number + 1, taken | {at})
-                if score + scores[number][at] > found[0]:
-                    found = (score + scores[number][at], (at, *pairs))
-        return found
 
-    return list(rest(0, frozenset())[1])
+def _worth(call: Expected, made: Made) -> int:
+    return 1000 * _values(call, made) + 2 * _exact(call, made) + 1
+
+
+def assigned(worth: Sequence[Sequence[int]]) -> list[int]:
+    """Return a column for each row, none twice, that are worth most together; there are columns enough.
+
+    Kuhn and Munkres: rows come one after the other; each takes the cheapest way of exchanging columns with
+    those before it to one that is free, and prices are kept that make every exchange so far a good one.
+
+    >>> assigned([[9, 8], [9, 1]])
+    [1, 0]
+    """
+    count = len(worth[0]) if worth else 0
+    row_prices, prices = [0] * len(worth), [0] * (count + 1)
+    holders = [-1] * (count + 1)  # of each column its row; the last column is where a new row begins
+    for row in range(len(worth)):
+        at, holders[count] = count, row
+        costs, before = [math.inf] * count, [count] * count
+        left = [*range(count)]
+        passed = [count]
+        while holders[at] >= 0:
+            holder = holders[at]
+            for column in left:
+                cost = -worth[holder][column] - row_prices[holder] - prices[column]
+                if cost < costs[column]:
+                    costs[column], before[column] = cost, at
+            at = min(left, key=costs.__getitem__)
+            cheapest = int(costs[at])
+            for column in passed:
+                row_prices[holders[column]] += cheapest
+                prices[column] -= cheapest
+            for column in left:
+                costs[column] -= cheapest
+            left.remove(at)
+            passed.append(at)
+        while at != count:
+            holders[at], at = holders[before[at]], before[at]
+    found = {holder: column for column, holder in enumerate(holders[:-1])}
+    return [found[row] for row in range(len(worth))]
 
 
 def in_order(question: Question, rounds: Sequence[int | None]) -> bool:
