@@ -315,7 +315,7 @@ def test_planning_imports_no_torch(tmp_path):
 
 PARSER = """
 import json, sys
-from vllm.entrypoints.openai.cli_args import make_arg_parser
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 parser = make_arg_parser(FlexibleArgumentParser())
 read = [vars(parser.parse_args(line)) for line in json.load(sys.stdin)]
