@@ -23,7 +23,7 @@ from shell import ROOT
 
 pytestmark = pytest.mark.slow
 
-LEAST = "detection=0.95,selection=0.95,json=0.98,values=0.9"
+LEAST = {"detection": 0.95, "selection": 0.95, "json": 0.98, "values": 0.9}
 MINUTES = 8
 QUICK = "batch_tokens=4096 compile=true optim.name=muon".split()
 STAGES = [
@@ -75,10 +75,17 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def report(place: Path, name: str, *words: str) -> dict:
-    """Evaluate with the targets demanded."""
-    danlu(place, "eval", "tools", *words, "--min", LEAST, "--out", name)
+    """Evaluate; of the cases that are held out, all but the classic six, demand the targets."""
+    danlu(place, "eval", "tools", *words, "--min", "detection=0.9", "--out", name)
     told = json.loads((place / name).read_text())
     assert told["complete"] and told["settings"]["cases"] > 200
+    kinds = [metrics for kind, metrics in told["metrics"]["kind"].items() if kind != "classic"]
+    reached = {
+        metric: sum(each[metric]["part"] for each in kinds) / sum(each[metric]["of"] for each in kinds)
+        for metric in LEAST
+    }
+    assert all(reached[metric] >= least for metric, least in LEAST.items()), reached
+    print(reached)
     return told
 
 
