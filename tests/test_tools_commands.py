@@ -57,6 +57,6 @@ def test_a_server_is_reached_from_other_machines_only_if_that_is_meant():
     assert address_of("0.0.0.0:8100", True) == ("0.0.0.0", 8100)
     with pytest.raises(UserError, match="other machines"):
         address_of("0.0.0.0:8100", False)
-    for wrong in ("8100", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000"):
+    for wrong in ("8100", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:²", "127.0.0.1:70000"):
         with pytest.raises(UserError, match="is not HOST:PORT"):
             address_of(wrong, False)

@@ -42,7 +42,7 @@ def address_of(http: str, insecure: bool) -> tuple[str, int]:
     """Return host and port, none that other machines reach unless that is meant."""
     host, _, port = http.rpartition(":")
     host = host.strip("[]")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise UserError(f"--http {http}: is not HOST:PORT", "--http 127.0.0.1:8100")
     if not insecure and not _is_here(host):
         raise UserError(

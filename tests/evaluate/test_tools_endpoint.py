@@ -17,7 +17,7 @@ from danlu.eval import command
 from danlu.evaluate.tools import cases, ready
 from danlu.evaluate.tools.endpoint import Endpoint, base, message_of, pause
 from danlu.evaluate.tools.settings import Settings
-from danlu.evaluate.tools.talk import Ask, Refused
+from danlu.evaluate.tools.talk import Ask, Refused, answer
 from danlu.tools.parse import Call, Message
 from evaluate.scripted import Body, Reply, Scripted, asked, calls, says, since
 from shell import ROOT
@@ -235,6 +235,16 @@ def test_after_three_rounds_the_model_is_asked_without_tools(tmp_path):
         assert ["tools" in body for body in server.bodies[4:]] == [True, False]
     last = server.bodies[3]["messages"]
     assert [message["role"] for message in last] == ["user", *["assistant", "tool"] * 3]
+
+
+def test_a_call_written_where_none_is_offered_is_no_call_that_could_not_be_read():
+    written = Message('<tool_call>{"name": "get_time", "arguments": {}}</tool_call>')
+    talk = answer([{"role": "user", "content": "go"}], [{"name": "get_time"}], lambda *call: "{}", rounds=1)
+    next(talk)
+    talk.send(Message(calls=[Call("get_time", "{}")]))
+    with pytest.raises(StopIteration) as ended:
+        talk.send(written)
+    assert not ended.value.value.unreadable and len(ended.value.value.calls) == 1
 
 
 def test_calls_and_results_stay_and_thoughts_do_until_the_next_question(tmp_path):

@@ -240,6 +240,7 @@ def _over_http(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()  # whoever is told the address may call at once
         except OSError as error:
             raise UserError(
                 f"{host}:{port}: cannot be listened at: {error.strerror}", "another port; 0 takes any"

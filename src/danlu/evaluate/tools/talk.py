@@ -98,8 +98,9 @@ def answer(
         offered = tools if number < rounds else None
         said = yield Ask(list(messages), offered or None)
         done.turns += 1
-        done.unreadable |= not said.calls and any(mark in (said.content or "") for mark in OPENINGS)
         calls = said.calls if offered else []
+        if offered and not calls:  # where none is offered, nobody reads calls
+            done.unreadable |= any(mark in (said.content or "") for mark in OPENINGS)
         messages.append(spoken(said, calls, sum("tool_calls" in each for each in messages)))
         if not calls:
             break
