@@ -161,4 +161,5 @@ def test_references_lead_into_the_schema_and_rings_end():
     assert faults({"left": {"left": {"n": 1}}}, tree) == []
     assert faults({"left": {"left": {"n": "1"}}}, tree) == ["'left.left.n' is text, not a whole number"]
     assert faults(1, {"$ref": "#"}) == []
+    assert faults(1, {"anyOf": [{"$ref": "#"}, {"$ref": "#"}], "allOf": [{"$ref": "#"}] * 3}) == []
     assert faults({"x": 1}, {"$ref": "https://example.com/other"}) == []

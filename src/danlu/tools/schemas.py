@@ -37,18 +37,24 @@ BOUNDS: dict[str, tuple[type | tuple[type, ...], Callable[[Any, Any], bool], str
 }
 
 
-def faults(value: Any, schema: Any, root: Any = None, where: str = "", depth: int = 0) -> list[str]:
+Ring = frozenset[str]
+"""The references that led to where a value is looked at: one of them again would lead nowhere else."""
+
+
+def faults(value: Any, schema: Any) -> list[str]:
     """Return what is wrong with a value, [] if nothing is."""
-    return list(_faults(value, schema, schema if root is None else root, where, depth))
+    return list(_faults(value, schema, schema, "", 0))
 
 
-def _faults(value: Any, schema: Any, root: Any, where: str, depth: int) -> Iterator[str]:
+def _faults(
+    value: Any, schema: Any, root: Any, where: str, depth: int, ring: Ring = frozenset()
+) -> Iterator[str]:
     if schema is False:
         yield f"{_called(where)} must not be there"
     if not isinstance(schema, Mapping) or depth > DEEPEST:
         return
-    if isinstance(reference := schema.get("$ref"), str):
-        yield from _faults(value, _referred(reference, root), root, where, depth + 1)
+    if isinstance(reference := schema.get("$ref"), str) and reference not in ring:
+        yield from _faults(value, _referred(reference, root), root, where, depth + 1, ring | {reference})
     if kinds := _kinds(schema.get("type")):
         if not any(TYPES[kind][1](value) for kind in kinds):
             yield f"{_called(where)} is {kind_of(value)}, not {' or '.join(TYPES[kind][0] for kind in kinds)}"
@@ -63,7 +69,7 @@ def _faults(value: Any, schema: Any, root: Any, where: str, depth: int) -> Itera
     if allowed is not None and not any(_same(value, each) for each in allowed):
         yield f"{_called(where)} is {value!r}, not one of: {', '.join(map(str, allowed[:20]))}"
     yield from _bounds(value, schema, where)
-    yield from _choices(value, schema, root, where, depth)
+    yield from _choices(value, schema, root, where, depth, ring)
     if isinstance(value, Mapping):
         yield from _members(value, schema, root, where, depth)
     if isinstance(value, list) and "items" in schema:
@@ -111,12 +117,14 @@ def _matches(pattern: str, value: str) -> bool:
         return True  # written for another engine
 
 
-def _choices(value: Any, schema: Mapping[str, Any], root: Any, where: str, depth: int) -> Iterator[str]:
+def _choices(
+    value: Any, schema: Mapping[str, Any], root: Any, where: str, depth: int, ring: Ring
+) -> Iterator[str]:
     for each in _if(list, schema.get("allOf"), []):
-        yield from _faults(value, each, root, where, depth + 1)
+        yield from _faults(value, each, root, where, depth + 1, ring)
     for keyword in ("anyOf", "oneOf"):
         if isinstance(choices := schema.get(keyword), list) and choices:
-            found = [faults(value, each, root, where, depth + 1) for each in choices]
+            found = [list(_faults(value, each, root, where, depth + 1, ring)) for each in choices]
             if all(found):
                 yield min(found, key=len)[0]
 
