@@ -190,6 +190,8 @@ def test_an_answer_is_read_as_openai_vllm_and_others_write_it():
     assert read(content="", tool_calls=[{"function": {"name": "f"}}]).calls == [Call("f", "{}")]
     parts = [{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]
     assert read(content=parts) == Message("ab")
+    half = {"function": {"name": "f", "arguments": '{"x": "\ud83d"}'}}
+    assert read(content=None, tool_calls=[half]).calls == [Call("f", r'{"x": "\ud83d"}')]
 
 
 def test_half_a_character_is_no_reason_to_lose_a_report(tmp_path):

@@ -249,6 +249,11 @@ def test_an_optional_argument_may_be_left_out_and_counts_for_nothing():
         ("巴黎天气", "巴黎", True),
         ("a\n b", "a b", True),
         ("-3.5", "-3.5", True),
+        ("It is -3.", "3", False),
+        ("最低-3度", "3", False),
+        ("最低−3度", "-3", True),
+        ("8-25度", "25", True),
+        ("8°-25°", "25", True),
     ],
 )
 def test_an_answer_holds_words_and_numbers_of_their_own(text, part, held):

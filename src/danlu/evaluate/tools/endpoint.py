@@ -27,6 +27,7 @@ from danlu.base.errors import UserError
 from danlu.evaluate.tools.settings import Settings
 from danlu.evaluate.tools.talk import Ask, Refused
 from danlu.tools.parse import Call, Message
+from danlu.tools.told import json_text
 
 TRIES = 8
 LONGEST_PAUSE = 30.0  # seconds
@@ -237,8 +238,6 @@ def _plain(said: Any) -> str | None:
 
 def _text(arguments: Any) -> str:
     """Return arguments as text; some servers send them as an object."""
-    return (
-        arguments
-        if isinstance(arguments, str)
-        else json.dumps({} if arguments is None else arguments, ensure_ascii=False)
-    )
+    if isinstance(arguments, str):
+        return arguments.encode(errors="backslashreplace").decode()
+    return json_text({} if arguments is None else arguments)

@@ -207,13 +207,16 @@ def holds_all(answer: str, wanted: Sequence[str | list[str]]) -> bool:
 
 
 def holds(text: str, part: str) -> bool:
-    """Say whether a text has a part, as words and numbers of their own.
+    """Say whether a text has a part, as words and numbers of their own; a number's sign is part of it.
 
     >>> holds("It is 1,234 m.", "1234 M"), holds("in 2031", "31"), holds("有雪，最高8度", "8")
     (True, False, True)
+    >>> holds("It is -5.", "5"), holds("2-5 days", "5"), holds("零下：−5度", "-5")
+    (False, True, True)
     """
     text, part = plain(text), plain(part)
     before = r"(?<![a-z0-9])(?<!\d\.)" if re.match("[a-z0-9]", part) else ""
+    before += r"(?<![^a-z0-9)°%度]-)(?<!^-)" if re.match("[0-9]", part) else ""
     after = (
         r"(?![a-z0-9]|\.\d)"
         if re.search("[0-9]$", part)
@@ -225,6 +228,6 @@ def holds(text: str, part: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """Return a text without differences that mean nothing: width, case, white space, commas in numbers."""
-    text = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Return a text without differences that mean nothing: width, case, space, minus, commas in numbers."""
+    text = " ".join(unicodedata.normalize("NFKC", text).casefold().replace("−", "-").split())
     return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
