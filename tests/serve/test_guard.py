@@ -83,6 +83,10 @@ def test_a_request_has_an_id_its_own_or_that_it_came_with(server):
         (b'{"seed": 1' + b"0" * 5000 + b"}", "the body"),
         (b'{"messages": [{"role": "user", "content": "\\ud83d"}]}', "half of a character"),
         (b'{"messages": [{"role": "user", "content": "a"}], "\\udc00": 1}', "half of a character"),
+        (b'{"messages": [{"role": "user", "content": "\xed\xa0\xbd"}]}', "no text in UTF-8"),
+        (b'{"messages": [], "chat_template_kwargs": {"x": "\xed\xa0\xbd"}}', "no text in UTF-8"),
+        ('{"messages": [{"role": "user", "content": "\\ud83d"}]}'.encode("utf-16"), "no text in UTF-8"),
+        ('{"messages": [{"role": "user", "content": "\\ud83d"}]}'.encode("utf-16-le"), "no text in UTF-8"),
     ],
     ids=lambda value: str(value)[:24],
 )
@@ -125,6 +129,16 @@ def test_a_body_that_does_not_come_is_not_waited_for(server):
     with socket.create_connection((place.hostname, place.port), timeout=20) as line:
         line.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
         assert line.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_a_fault_of_the_server_is_told_in_the_shape_of_errors(server, monkeypatch, capfd):
+    def broken():
+        raise RuntimeError("a meter fell down")
+
+    monkeypatch.setattr(server.house.meters, "text", broken)
+    status, told, sent = asked(f"{server.url}/metrics")
+    assert status == 500 and told["error"]["type"] == "server_error" and sent["x-request-id"]
+    assert "a meter fell down" not in str(told) and "a meter fell down" in capfd.readouterr().err
 
 
 def test_other_paths_and_methods_are_told_so(server):

@@ -27,14 +27,16 @@ from danlu.serve import chat, completions, texts, workshop
 from danlu.serve.guard import Guard
 from danlu.serve.house import House, beside
 from danlu.serve.openapi import ERRORS, STREAMED, WRITTEN, described
-from danlu.serve.problems import Refusal, invalid, unknown_model
+from danlu.serve.problems import Refusal, failed, invalid, unknown_model
 from danlu.serve.schema import (
     CallRequest,
     ChatRequest,
     CompletionRequest,
     DetokenizeRequest,
     EmbeddingRequest,
+    TokenizeChat,
     TokenizeRequest,
+    TokenizeText,
 )
 
 PAGE = Path(__file__).parent / "page" / "index.html"
@@ -58,6 +60,7 @@ def build(house: House) -> ASGIApp:
     app.add_exception_handler(Refusal, _refuse)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _failed)
     _answers(app, house)
     _about(app, house)
     guarded: ASGIApp = Guard(app, house, frozenset(route.path for route in app.routes))  # type: ignore[attr-defined]
@@ -181,6 +184,11 @@ async def _http(request: Request, problem: Exception) -> Response:
     return await _refuse(request, Refusal(problem.status_code, message, headers=problem.headers))
 
 
+async def _failed(request: Request, problem: Exception) -> Response:
+    """Answer what went wrong here; the guard, which gets the exception next, writes it to the log."""
+    return await _refuse(request, failed())
+
+
 def _names(request: Request) -> list[str]:
     """Return the parameters the asked endpoint knows."""
     return FIELDS.get(request.url.path, [])
@@ -190,6 +198,7 @@ FIELDS: dict[str, list[str]] = {
     "/v1/chat/completions": list(ChatRequest.model_fields),
     "/v1/completions": list(CompletionRequest.model_fields),
     "/v1/embeddings": list(EmbeddingRequest.model_fields),
+    "/tokenize": list({**TokenizeText.model_fields, **TokenizeChat.model_fields}),
     "/detokenize": list(DetokenizeRequest.model_fields),
     "/tools/call": list(CallRequest.model_fields),
 }

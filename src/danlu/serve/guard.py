@@ -4,7 +4,7 @@
     answer    the id in `x-request-id`; counted by route and status; one line in the log
 
 A body is read here to its end, so that one too large is refused while it comes, and one whose text is no text
-(half of a character, written as \\ud83d) before anything looks into it.
+(not UTF-8, or half of a character, written as \\ud83d) before anything looks into it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from danlu.base.log import say
 from danlu.serve.house import House
-from danlu.serve.problems import Refusal
+from danlu.serve.problems import Refusal, failed
 
 OPEN = ("/", "/health", "/ready", "/openapi.json")
 """What anybody may ask for: the page, which asks for the key itself, and how the server is."""
@@ -57,7 +57,7 @@ class Guard:
         except Exception as error:  # ours; told to the client as such, and to the log in full
             say("the server failed: " + "".join(traceback.format_exception(error)).rstrip())
             if not call.status:
-                await call.refuse(Refusal(500, "the server failed; its log tells why"))
+                await call.refuse(failed())
         finally:
             self._note(call)
 
@@ -85,8 +85,7 @@ class Guard:
             body = await asyncio.wait_for(_read(receive, most), self.house.rules.body_seconds)
         except asyncio.TimeoutError:
             raise Refusal(408, "the body did not come in time; send it again") from None
-        if HALVES.search(body):
-            _whole_characters(body)
+        _is_text(body)
         return body
 
     def _note(self, call: _Call) -> None:
@@ -157,6 +156,22 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+def _is_text(body: bytes) -> None:
+    """Refuse what is no text in UTF-8; JSON's reader would take UTF-16 and half characters."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        raise _unreadable() from None
+    if b"\0" in body:
+        raise _unreadable()
+    if HALVES.search(body):
+        _whole_characters(body)
+
+
+def _unreadable() -> Refusal:
+    return Refusal(400, "the body is no text in UTF-8; send one JSON object as UTF-8")
 
 
 def _whole_characters(body: bytes) -> None:

@@ -66,6 +66,11 @@ def wrong(param: str, problem: str, hint: str) -> Refusal:
     return Refusal(400, f"{param}: {problem}; {hint}", param=param)
 
 
+def failed() -> Refusal:
+    """Return how a fault of the server's own is told."""
+    return Refusal(500, "the server failed; its log tells why")
+
+
 def unknown_model(name: str, known: Sequence[str]) -> Refusal:
     """Return the refusal of a model that is not served here."""
     hint = nearest(name[:SHOWN], known)
