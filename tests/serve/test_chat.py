@@ -76,6 +76,24 @@ def test_what_was_read_before_is_told_as_cached(server):
     assert "danlu_reused_tokens_total" in asked(f"{server.url}/metrics")[1]
 
 
+def test_a_prompt_of_several_answers_counts_once(server):
+    usage = chat(server, "other words " * 50, n=4)["usage"]
+    assert usage["prompt_tokens_details"]["cached_tokens"] < usage["prompt_tokens"]
+    usage = chat(server, "other words " * 50, n=4)["usage"]
+    assert 64 <= usage["prompt_tokens_details"]["cached_tokens"] < usage["prompt_tokens"]
+
+
+def test_pieces_of_a_text_carry_their_own_tokens(server):
+    given = {"prompt": ["a", "b"], "n": 2, "temperature": 0, "max_tokens": 5, "return_token_ids": True}
+    whole = asked(server.url + TEXT, given)[1]["choices"]
+    lines = list(events(server.url + TEXT, {**given, "stream": True}))[:-1]
+    pieces = [choice for line in lines for choice in json.loads(line[6:])["choices"]]
+    for choice in whole:
+        own = [piece for piece in pieces if piece["index"] == choice["index"]]
+        assert [token for piece in own for token in piece["token_ids"]] == choice["token_ids"]
+        assert [piece.get("prompt_token_ids") for piece in own][:2] == [choice["prompt_token_ids"], None]
+
+
 def test_stop_texts_and_tokens_are_told(server):
     free = chat(server, "hi", return_token_ids=True)["choices"][0]
     stop = free["message"]["content"][2:5]

@@ -84,7 +84,7 @@ class _Talk:
         choices = []
         for number, events in sorted(by_choice(told)):
             text, scores = self._said(number, events, first=True)
-            choices.append(self._choice(number, text, scores))
+            choices.append(self._choice(number, text, scores, events, first=True))
         head = {"id": self.id, "object": "text_completion", "created": self.created, "model": self.model}
         return {**head, "choices": choices, "usage": self._usage(), "system_fingerprint": None}
 
@@ -100,11 +100,13 @@ class _Talk:
         while told:
             out: list[str] = []
             for number, events in by_choice(told):
-                text, scores = self._said(number, events, number not in begun)
+                first = number not in begun
                 begun.add(number)
+                text, scores = self._said(number, events, first)
                 if text or scores or self.voices[number].finish or self.given.return_token_ids:
                     end = f'],"usage":{dumped(self._usage())}}}' if always else after
-                    out.append(before + dumped(self._choice(number, text, scores)) + end)
+                    choice = self._choice(number, text, scores, events, first)
+                    out.append(before + dumped(choice) + end)
             if out:
                 yield out
             told = await self.flight.take()
@@ -144,12 +146,15 @@ class _Talk:
         top = {spell(other)[0]: finite(logprob) for other, logprob in scored.top}
         scores["top_logprobs"].append({**top, text: finite(scored.logprob)})
 
-    def _choice(self, number: int, text: str, scores: dict[str, Any] | None) -> dict[str, Any]:
+    def _choice(
+        self, number: int, text: str, scores: dict[str, Any] | None, events: list[Event], first: bool
+    ) -> dict[str, Any]:
         voice = self.voices[number]
         choice: dict[str, Any] = {"index": number, "text": text, "logprobs": scores}
         choice |= {"finish_reason": voice.finish, "stop_reason": voice.stopped}
         if self.given.return_token_ids:
-            choice |= {"token_ids": voice.tokens, "prompt_token_ids": self._prompt(number)}
+            choice["token_ids"] = [event.token for event in events]
+            choice |= {"prompt_token_ids": self._prompt(number)} if first else {}
         return choice
 
     def _prompt(self, number: int) -> list[int]:

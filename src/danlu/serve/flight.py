@@ -42,6 +42,7 @@ class Flight:
         self.indices: list[int] = []
         self.left = len(jobs)
         self.reused = 0
+        """Tokens of its prompts that were read before it came; a prompt of several answers counts once."""
         self.closed = False
         self.deadline: asyncio.TimerHandle | None = None
         self.cut: Callable[[], object] | None = None
@@ -59,6 +60,11 @@ class Flight:
             self.left -= 1
         if not self.whole or not self.left:
             self._wake()
+
+    def begun(self, choice: int, reused: int) -> None:
+        """Take note that an answer has begun, and how much of its prompt had been read already."""
+        if not choice or self.jobs[choice].prompt is not self.jobs[choice - 1].prompt:
+            self.reused += reused
 
     @property
     def failed(self) -> bool:

@@ -187,7 +187,7 @@ class Worker:
             else:
                 meters.first.observe(now - flight.began)
                 meters.reused.add(event.reused)
-                flight.reused += event.reused
+                flight.begun(choice, event.reused)
             flight.last[choice] = now
             if event.finish:
                 del self._flights[event.index]
