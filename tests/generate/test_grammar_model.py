@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 
 import jsonschema
@@ -13,12 +14,13 @@ pytest.importorskip("llguidance")
 
 from conftest import ROOT
 from danlu.generate.engine import Engine
-from danlu.generate.grammar import json_schema, tool_calls
+from danlu.generate.grammar import json_schema, tool_calls, walk
 from danlu.generate.sample import Sampling
 from danlu.model.build import build
 from danlu.model.config import ModelConfig
 from danlu.tools import parse
-from generate.adversary import STARTER
+from generate.adversary import STARTER, allowed
+from generate.models import tiny
 from generate.schemas import AS_WRITTEN
 from generate.test_grammar_calls import check, tools
 
@@ -63,6 +65,42 @@ def generate(count):
     return [(text, end, asked[n % len(asked)][1]) for n, (text, end) in enumerate(zip(texts, ends))], (
         time.perf_counter() - begin
     )
+
+
+@pytest.mark.parametrize("more", [-40, 0, 3, 1000])
+@pytest.mark.parametrize("room", ["max_tokens", "context"])
+def test_an_answer_of_exactly_the_fewest_words_ends_whole_whatever_else_the_model_knows(more, room):
+    names = ("weather", "tree", "tagged", "date", "map", "any object")
+    model, prompt = tiny(vocab_size=STARTER.size + more), STARTER.encode("Answer: ")
+    for number, name in enumerate(names):
+        grammar = json_schema(STARTER, AS_WRITTEN[name])
+        context = len(prompt) + (grammar.least if room == "context" else 100)
+        engine = Engine(model, STARTER, slots=2, max_len=context)
+        most = grammar.least if room == "max_tokens" else None
+        sampling = Sampling(temperature=1.0, max_tokens=most, seed=number)
+        engine.add(0, prompt, sampling, constraint=grammar.begin(grammar.least))
+        events = []
+        while engine.busy:
+            events += engine.step()
+        assert len(events) <= grammar.least and events[-1].finish == "stop"
+        satisfies(AS_WRITTEN[name])("".join(event.text for event in events))
+
+
+def test_what_is_remembered_of_a_long_answer_has_a_bound(monkeypatch):
+    monkeypatch.setattr(walk, "MOST_HELD", 20_000)
+    schema = {"type": "array", "items": {"type": "string", "maxLength": 400}, "maxItems": 300}
+    grammar, draw = json_schema(STARTER, schema), random.Random(0)
+    constraint, said = grammar.begin(400), []
+    while not constraint.finished:
+        words = allowed(constraint)
+        said.append(draw.choice(words))
+        constraint.accept(said[-1])
+        if said[-1] in (STARTER.eos_id, STARTER.pad_id):
+            break
+        held = [state.outlook.size for state in grammar._walk.states.values() if state.outlook]
+        assert sum(held) <= 20_000
+    assert len(said) > 100
+    satisfies(schema)(STARTER.decode(said))
 
 
 def test_two_hundred_answers_of_an_untrained_model():

@@ -123,6 +123,17 @@ HOSTILE = {
         "properties": {f"p{n}": {"type": "integer"} for n in range(600)},
         "required": [f"p{n}" for n in range(300, 600)],
     },
+    "many optional": {"type": "object", "properties": {f"p{n}": {"type": "null"} for n in range(5000)}},
+    "many places": {"type": "array", "prefixItems": [{"type": "null"}] * 9000},
+    "many patterns": {
+        "type": "object",
+        "properties": {f"p{n}": {"type": "string", "pattern": f"a[ab]{{10}}{n}"} for n in range(200)},
+    },
+    "a pattern of names that backtracks": {
+        "type": "object",
+        "properties": {"a" * 60 + "!": {}},
+        "patternProperties": {"^(a+)+$": {"type": "integer"}},
+    },
     "huge count": {"type": "string", "minLength": 10**9},
     "huge array": {"type": "array", "items": {"type": "string"}, "minItems": 10**9},
     "many alternatives": {"allOf": [{"anyOf": [{"const": n + 10 * k} for n in range(40)]} for k in range(5)]},

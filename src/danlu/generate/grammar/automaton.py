@@ -10,14 +10,18 @@ off, the others keep which byte leads on and how far it is.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextvars import ContextVar
 
 from danlu.base.errors import UserError
 from danlu.generate.grammar.regex import Cat, Chars, Or, Regex, Rep, utf8
 
 MOST_STATES = 6000
 MOST_PARTS = 60_000
+MOST_WORK = 20_000_000
+"""Ways looked at for all automata of one grammar: some seconds."""
 
 Row = dict[int, int]
 
@@ -25,10 +29,29 @@ Row = dict[int, int]
 class TooComplex(UserError):
     """An expression whose automaton would be too large."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            f"a pattern or length needs more than {MOST_STATES} states", "make it simpler or bound it less"
-        )
+    def __init__(self, problem: str = f"a pattern or length needs more than {MOST_STATES} states") -> None:
+        super().__init__(problem, "make it simpler or bound it less")
+
+
+_left: ContextVar[list[int] | None] = ContextVar("work left", default=None)
+
+
+@contextlib.contextmanager
+def bounded() -> Iterator[None]:
+    """Let the automata built inside take `MOST_WORK` together, lest many costly ones take for ever."""
+    before = _left.set([MOST_WORK])
+    try:
+        yield
+    finally:
+        _left.reset(before)
+
+
+def _spend(work: int) -> None:
+    left = _left.get()
+    if left is not None:
+        left[0] -= work
+        if left[0] < 0:
+            raise TooComplex("the patterns and lists of the schema are too costly together")
 
 
 class Automaton:
@@ -100,6 +123,7 @@ class _Parts:
     def new(self) -> int:
         if len(self.silent) >= MOST_PARTS:
             raise TooComplex()
+        _spend(20)
         self.silent.append([])
         self.moves.append([])
         return len(self.silent) - 1
@@ -179,6 +203,7 @@ def build(expression: Regex, lazy: bool = False) -> Automaton:
             return
         moves = [move for state in states for move in parts.moves[state]]
         cuts = sorted({cut for low, high, _ in moves for cut in (low, high + 1)})
+        _spend(len(moves) * len(cuts) + 50 * len(cuts))
         for low, high in zip(cuts, cuts[1:]):
             reached = frozenset(to for a, b, to in moves if a <= low and high - 1 <= b)
             if reached:
@@ -204,6 +229,7 @@ def explore(
                 number[following] = len(number)
                 todo.append(following)
             row.update(dict.fromkeys(bytes_, number[following]))
+        _spend(20 * len(row))
         rows.append(row)
     return Automaton(rows, {number[state] for state in todo if accepts(state)})
 

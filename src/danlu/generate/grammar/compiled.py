@@ -10,6 +10,7 @@ from typing import Any
 import llguidance
 
 from danlu.base.errors import UserError
+from danlu.generate.grammar.automaton import bounded
 from danlu.generate.grammar.constraint import Constraint
 from danlu.generate.grammar.lark import written
 from danlu.generate.grammar.merging import Never
@@ -23,9 +24,7 @@ KEPT = 64
 LONGEST = 1_000_000
 """Characters of a schema."""
 MOST_STATES = 20_000
-"""States a grammar remembers before it begins anew,"""
-MOST_LOOKED = 16 << 20
-"""and bytes of what it knows of their words."""
+"""States a grammar remembers before it begins anew."""
 
 # Bounds on what the library spends on one grammar; no honest schema comes near them.
 LIMITS = llguidance.LLParserLimits(
@@ -70,7 +69,7 @@ class Grammar:
         """Return the state of a new answer of at most `left` words; TooShort where that cannot be."""
         if left < self.least:
             raise TooShort(left, self.least)
-        if len(self._walk.states) > MOST_STATES or self._walk.looked > MOST_LOOKED:
+        if len(self._walk.states) > MOST_STATES:
             self._walk.forget()
         return Constraint(self._walk, self._matcher.deep_copy(), self._words, left, self._loose)
 
@@ -90,13 +89,19 @@ def spec(schema: Any) -> str:
 
 def value_node(schema: Any, place: str) -> Node:
     """Return the grammar of a schema's values."""
-    return possible(lambda: Compiler(schema).node(schema, place))
+
+    def make() -> Node:
+        compiler = Compiler(schema, place)
+        return compiler.node(compiler.root, place)
+
+    return possible(make)
 
 
 def possible(make: Callable[[], Node]) -> Node:
     """Return a grammar; that nothing satisfies it, or that it is too deep, is the user's mistake."""
     try:
-        return make()
+        with bounded():
+            return make()
     except Never as reason:
         raise UserError(f"no value satisfies the schema: {reason}", "mend the schema") from None
     except RecursionError:

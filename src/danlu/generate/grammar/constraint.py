@@ -76,8 +76,9 @@ class Constraint:
         outlook = self._outlook(row)
         if room < outlook.most:
             row = self._packed(self._affordable(row, outlook, room))
-        row_bits[: len(row)] = row
-        row_bits[len(row) :] = 0
+        known = min(len(row), len(row_bits))  # a model may have fewer words than its tokenizer, or more
+        row_bits[:known] = row[:known]
+        row_bits[known:] = 0
 
     def accept(self, token: int) -> None:
         """Go on by the word chosen."""
@@ -92,7 +93,7 @@ class Constraint:
     def _outlook(self, row: np.ndarray) -> Outlook:
         if self._state.outlook is None:
             self._state.outlook = outlook = self._looked(self._state, self._unpacked(row))
-            self._walk.looked += outlook.size
+            self._walk.remember(self._state, outlook.size)
         assert isinstance(self._state.outlook, Outlook)
         return self._state.outlook
 

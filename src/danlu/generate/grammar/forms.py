@@ -64,7 +64,8 @@ def mark(words: Vocabulary, *tags: str) -> Node:
 
 def arguments(tool: Tool) -> Node:
     """Return the grammar of a call's arguments as a JSON object."""
-    return Compiler(tool.schema).node({"allOf": [tool.schema, {"type": "object"}]}, tool.place)
+    compiler = Compiler(tool.schema, tool.place)
+    return compiler.node({"allOf": [compiler.root, {"type": "object"}]}, tool.place)
 
 
 def _objects(tools: list[Tool], key: str, close: str = "}", begin: str = "") -> Node:

@@ -10,11 +10,11 @@ Alternatives on both sides are multiplied out, up to `MOST`.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
 from danlu.base.errors import UserError
+from danlu.generate.grammar.patterns import finds
 
 Schema = dict[str, Any]
 MOST = 64
@@ -62,13 +62,14 @@ def _closed_keys(one: Schema, other: Schema, out: Schema, place: str) -> None:
         own = here.get("properties", {})
         for name in there.get("properties", {}):
             if name not in own and here.get("additionalProperties", True) is not True:
-                if not _by_pattern(here, name):
+                if not named_by(here.get("patternProperties", {}), name, place):
                     names[name] = merged(names[name], here["additionalProperties"], place)
     out["properties"] = names
 
 
-def _by_pattern(schema: Schema, name: str) -> bool:
-    return any(re.search(pattern, name) for pattern in schema.get("patternProperties", {}))
+def named_by(patterns: Schema, name: str, place: str) -> list[str]:
+    """Return the patterns that are found in a name."""
+    return [text for text in patterns if finds(text, name, f"{place}/patternProperties")]
 
 
 def types(value: Any) -> list[str]:
@@ -141,6 +142,12 @@ def _several(one: Any, other: Any, place: str) -> list[Any]:
     return [*left, *(value for value in right if value not in left)]
 
 
+def _multiples(one: Any, other: Any, place: str) -> int:
+    if not (isinstance(one, int) and isinstance(other, int)):
+        raise UserError(f"{place}: multipleOf {one} and {other} must both hold", "say it once")
+    return math.lcm(one, other)
+
+
 def _first(choose: Callable[..., Any]) -> Callable[[Any, Any, str], Any]:
     return lambda one, other, place: choose(one, other)
 
@@ -159,7 +166,7 @@ _TOGETHER: dict[str, Callable[[Any, Any, str], Any]] = {
     "oneOf": _product,
     "pattern": _several,
     "format": _several,
-    "multipleOf": _first(math.lcm),
+    "multipleOf": _multiples,
     "minimum": _first(max),
     "exclusiveMinimum": _first(max),
     "minLength": _first(max),

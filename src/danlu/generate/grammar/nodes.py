@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from danlu.base.errors import UserError
 from danlu.generate.grammar.lexemes import Lexeme, Literal
 
 LONGEST = 10_000
 """Bytes of a shortest text, at most: beyond it no budget would ever suffice."""
+
+NESTED = 1000
+"""Nodes within nodes, at most: the library goes down them on the stack, which has an end."""
 
 Count = Callable[[str], int]
 
@@ -148,6 +152,8 @@ def every(root: Node) -> Iterator[Node]:
             stack.pop()
             yield node
         elif id(part) not in seen:
+            if len(stack) >= NESTED:
+                raise UserError("the schema is too deep, or has too many optional parts in a row", "split it")
             seen.add(id(part))
             stack.append((part, iter(part.parts_of())))
 

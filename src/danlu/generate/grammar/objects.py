@@ -8,13 +8,12 @@ comma is due; so n properties cost 2n rules, however many of them are optional.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from danlu.base.errors import UserError
 from danlu.generate.grammar.automaton import both, build
 from danlu.generate.grammar.lexemes import QUOTE, key_except, spelled, table
-from danlu.generate.grammar.merging import Never, merged
+from danlu.generate.grammar.merging import Never, merged, named_by
 from danlu.generate.grammar.nodes import NONE, Alt, Node, Piece, Repeat, Seq, listed, optional
 from danlu.generate.grammar.patterns import pattern
 from danlu.generate.grammar.regex import Cat, word
@@ -63,22 +62,18 @@ def _named(compiler: Compiler, schema: dict[str, Any], place: str, depth: int) -
     patterns = schema.get("patternProperties", {})
     for name in schema.get("required", []):
         if name not in properties:
-            properties[name] = True if _matching(patterns, name) else further
+            properties[name] = True if named_by(patterns, name, place) else further
     out = {}
     for name, value in properties.items():
         here = f"{place}/properties/{name}"
         try:
-            for found in _matching(patterns, name):
+            for found in named_by(patterns, name, place):
                 value = merged(value, patterns[found], here)
             out[name] = compiler.node(value, here, depth + 1)
         except Never:
             if name in schema.get("required", []):
                 raise
     return out
-
-
-def _matching(patterns: dict[str, Any], name: str) -> list[str]:
-    return [text for text in patterns if re.search(text, name)]
 
 
 def _extra(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from danlu.base.errors import UserError, nearest
+from danlu.generate.grammar.automaton import Automaton, build
 from danlu.generate.grammar.regex import (
     ANY,
     CHARACTERS,
@@ -42,13 +43,13 @@ MOST_REPEATS = 2000
 LINE_ENDS = ((0x0A, 0x0A), (0x0D, 0x0D), (0x2028, 0x2029))
 
 
-def pattern(text: str, place: str) -> Regex:
-    """Return the texts in which a pattern is found."""
+def pattern(text: str, place: str, wide: bool = False) -> Regex:
+    """Return the texts in which a pattern is found by every reader; or, if `wide`, by any."""
     try:
         tree = _read.parse(text)
         if tree.state.flags & ~re.UNICODE:
             raise ValueError("flags")
-        return _found(list(tree))
+        return _found(list(tree), wide)
     except (re.error, ValueError, KeyError, RecursionError, OverflowError) as error:
         raise UserError(
             f"{place}: pattern {text!r} cannot be followed: {error}",
@@ -56,12 +57,34 @@ def pattern(text: str, place: str) -> Regex:
         ) from None
 
 
-def _found(items: Sequence[tuple[Any, Any]]) -> Regex:
+def finds(text: str, name: str, place: str) -> bool:
+    """Return whether a pattern is found in a name, in time that grows with its length alone.
+
+    `re` itself may take for ever. A name that some readers find and others do not is refused.
+    """
+    pattern(text, place)  # refuses, by its place, one that cannot be followed
+    said = name.encode(errors="replace")
+    found = _finder(text, False).accepts(said)
+    plain = name.isascii() and name.isprintable()  # of these signs readers think alike
+    if not plain and found != _finder(text, True).accepts(said):
+        raise UserError(
+            f"{place}: readers differ in whether pattern {text!r} is found in {name!r}",
+            "say what signs are meant, as in [0-9A-Za-z_]",
+        )
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _finder(text: str, wide: bool) -> Automaton:
+    return build(pattern(text, "", wide))
+
+
+def _found(items: Sequence[tuple[Any, Any]], wide: bool) -> Regex:
     """Return a pattern with what may stand around it."""
     if len(items) == 1 and str(items[0][0]) == "BRANCH":
-        return Or(tuple(_found(list(option)) for option in items[0][1][1]))
+        return Or(tuple(_found(list(option), wide) for option in items[0][1][1]))
     if len(items) == 1 and str(items[0][0]) == "SUBPATTERN" and not any(items[0][1][1:3]):
-        return _found(list(items[0][1][3]))
+        return _found(list(items[0][1][3]), wide)
     begins = bool(items) and _is_anchor(items[0], "AT_BEGINNING")
     core = items[1:] if begins else items
     ends = bool(core) and _is_anchor(core[-1], "AT_END")
@@ -70,8 +93,8 @@ def _found(items: Sequence[tuple[Any, Any]]) -> Regex:
     if len(core) == 1 and str(core[0][0]) == "BRANCH" and begins != ends:
         options = [list(option) for option in core[0][1][1]]
         before, after = [items[0]] if begins else [], [items[-1]] if ends else []
-        return Or(tuple(_found([*before, *option, *after]) for option in options))
-    middle = _sequence(core)
+        return Or(tuple(_found([*before, *option, *after], wide) for option in options))
+    middle = _sequence(core, wide)
     return Cat((*(() if begins else (ANYTHING,)), middle, *(() if ends else (ANYTHING,))))
 
 
@@ -79,44 +102,44 @@ def _is_anchor(item: tuple[Any, Any], name: str) -> bool:
     return str(item[0]) == "AT" and str(item[1]) in (name, name + "_STRING")
 
 
-def _sequence(items: Sequence[tuple[Any, Any]]) -> Regex:
-    return Cat(tuple(_one(str(kind), value) for kind, value in items))
+def _sequence(items: Sequence[tuple[Any, Any]], wide: bool) -> Regex:
+    return Cat(tuple(_one(str(kind), value, wide) for kind, value in items))
 
 
-def _one(kind: str, value: Any) -> Regex:
+def _one(kind: str, value: Any, wide: bool) -> Regex:
     if kind not in _KINDS:
         raise ValueError(f"{kind.lower().replace('_', ' ')} is not supported in this place")
-    return _KINDS[kind](value)
+    return _KINDS[kind](value, wide)
 
 
-def _repeat(value: Any) -> Regex:
+def _repeat(value: Any, wide: bool) -> Regex:
     low, high, inner = value
     high = None if str(high) == "MAXREPEAT" else int(high)
     if max(low, high or 0) > MOST_REPEATS:
         raise ValueError(f"more than {MOST_REPEATS} repetitions")
-    return Rep(_sequence(list(inner)), low, high)
+    return Rep(_sequence(list(inner), wide), low, high)
 
 
-def _group(value: Any) -> Regex:
+def _group(value: Any, wide: bool) -> Regex:
     if value[1] or value[2]:
         raise ValueError("flags")
-    return _sequence(list(value[3]))
+    return _sequence(list(value[3]), wide)
 
 
-def _set(value: Any) -> Regex:
+def _set(value: Any, wide: bool) -> Regex:
     items = list(value)
     negated = bool(items) and str(items[0][0]) == "NEGATE"
-    held = union(*(_member(str(kind), what, negated) for kind, what in items[negated:]))
+    held = union(*(_member(str(kind), what, negated != wide) for kind, what in items[negated:]))
     return Chars(without(CHARACTERS, held) if negated else common(held, CHARACTERS))
 
 
-def _member(kind: str, value: Any, negated: bool) -> Ranges:
+def _member(kind: str, value: Any, wide: bool) -> Ranges:
     if kind == "LITERAL":
         return ((value, value),)
     if kind == "RANGE":
         return (value,)
     if kind == "CATEGORY":
-        return _category(str(value), wide=negated)
+        return _category(str(value), wide)
     raise ValueError(f"{kind.lower()} in a class")
 
 
@@ -152,13 +175,13 @@ _CLASSES: dict[str, tuple[Ranges, Callable[[], Ranges]]] = {
     ),
 }
 
-_KINDS: dict[str, Callable[[Any], Regex]] = {
-    "LITERAL": lambda code: Chars(common(((code, code),), CHARACTERS)),
-    "NOT_LITERAL": lambda code: Chars(without(CHARACTERS, ((code, code),))),
-    "ANY": lambda _: Chars(without(CHARACTERS, LINE_ENDS)),
+_KINDS: dict[str, Callable[[Any, bool], Regex]] = {
+    "LITERAL": lambda code, wide: Chars(common(((code, code),), CHARACTERS)),
+    "NOT_LITERAL": lambda code, wide: Chars(without(CHARACTERS, ((code, code),))),
+    "ANY": lambda _, wide: Chars(without(CHARACTERS, LINE_ENDS[:1] if wide else LINE_ENDS)),
     "IN": _set,
-    "CATEGORY": lambda name: Chars(common(_category(str(name)), CHARACTERS)),
-    "BRANCH": lambda value: Or(tuple(_sequence(list(option)) for option in value[1])),
+    "CATEGORY": lambda name, wide: Chars(common(_category(str(name), wide), CHARACTERS)),
+    "BRANCH": lambda value, wide: Or(tuple(_sequence(list(option), wide) for option in value[1])),
     "SUBPATTERN": _group,
     "MAX_REPEAT": _repeat,
     "MIN_REPEAT": _repeat,

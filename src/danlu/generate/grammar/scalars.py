@@ -17,6 +17,7 @@ from danlu.generate.grammar.nodes import LONGEST, Alt, Node, Piece
 from danlu.generate.grammar.nodes import text as literal
 from danlu.generate.grammar.patterns import format_of, pattern
 from danlu.generate.grammar.regex import word, words
+from danlu.generate.grammar.sound import many
 
 NUMERIC_FORMATS = ("int32", "int64", "float", "double")
 """Annotations of OpenAPI on numbers, where `format` says nothing in JSON Schema."""
@@ -41,8 +42,8 @@ def _string(schema: dict[str, Any], place: str) -> Lexeme:
         raise Never(f"{place}: minLength is {low}, maxLength {high}")
     if low > LONGEST:
         raise UserError(f"{place}: minLength is {low}, no answer is that long", f"{LONGEST} at most")
-    shapes = [pattern(text, place) for text in _many(schema.get("pattern"))]
-    shapes += [format_of(name, place) for name in _many(schema.get("format")) if name not in NUMERIC_FORMATS]
+    shapes = [pattern(text, place) for text in many(schema.get("pattern"))]
+    shapes += [format_of(name, place) for name in many(schema.get("format")) if name not in NUMERIC_FORMATS]
     if not shapes:
         return Quoted(low, high)
     out = quoted(shapes[0], low, high)
@@ -50,10 +51,6 @@ def _string(schema: dict[str, Any], place: str) -> Lexeme:
         other = quoted(shape)
         out = Table(both(out.automaton, other.automaton), f"{out.lark} & {other.lark}", True, '"')
     return out
-
-
-def _many(value: Any) -> list[Any]:
-    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def _integer(schema: dict[str, Any], place: str) -> Lexeme:
@@ -193,46 +190,3 @@ def _is(value: Any, name: str) -> bool:
         "array": (list,),
     }
     return name in kinds and isinstance(value, kinds[name])
-
-
-_COUNT = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
-_LISTS = ("enum", "required", "anyOf", "oneOf", "allOf", "prefixItems")
-_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
-
-
-def check(schema: dict[str, Any], place: str) -> None:
-    """Refuse values of keywords that are of the wrong kind."""
-    for key, value in schema.items():
-        fault = _fault(key, value)
-        if fault:
-            raise UserError(f"{place}: {key}: {fault}, not {_brief(value)}", "see json-schema.org")
-    if schema.get("uniqueItems") is True:
-        raise UserError(
-            f"{place}: keyword 'uniqueItems' is not supported", "leave it out, or list what may come"
-        )
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:60] + "..."
-
-
-def _fault(key: str, value: Any) -> str:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if key in _COUNT and not (number and value == int(value) and value >= 0):
-        return "a whole number from 0 on is wanted"
-    if key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") and not number:
-        return "a number is wanted"
-    if key == "multipleOf" and not (number and value > 0):
-        return "a number above 0 is wanted"
-    if key in _LISTS and not (isinstance(value, list) and (value or key in ("required", "prefixItems"))):
-        return "a list is wanted"
-    if key == "required" and not all(isinstance(name, str) for name in value):
-        return "a list of names is wanted"
-    if key in ("properties", "patternProperties") and not isinstance(value, dict):
-        return "an object of schemas is wanted"
-    if key in ("pattern", "format") and not all(isinstance(text, str) for text in _many(value)):
-        return "a text is wanted"
-    if key == "type" and not (_many(value) and all(name in _TYPES for name in _many(value))):
-        return "one of " + ", ".join(_TYPES) + " is wanted"
-    return ""

@@ -22,6 +22,7 @@ from danlu.generate.grammar import objects, scalars
 from danlu.generate.grammar.choices import exclusive
 from danlu.generate.grammar.merging import ANNOTATIONS, Never, merged, said, types
 from danlu.generate.grammar.nodes import NONE, Alt, Node, Repeat, Rule, Seq, listed, optional
+from danlu.generate.grammar.sound import TYPES, sound
 from danlu.generate.grammar.spacing import CLOSE_ARRAY, COMMA, OPEN_ARRAY
 
 DEEPEST = 64
@@ -44,14 +45,14 @@ BY_TYPE = {"object": OBJECT, "array": ARRAY, "string": STRING, "number": NUMBER}
 KNOWN = frozenset(
     (*OBJECT, *ARRAY, *STRING, *NUMBER, "type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref")
 )
-TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
 class Compiler:
     """One schema on its way to a grammar."""
 
-    def __init__(self, root: Any) -> None:
-        self.root = root
+    def __init__(self, root: Any, place: str) -> None:
+        self.root = sound(root, place)
+        self.targets: dict[str, Any] = {}
         self.rules: dict[str, Rule] = {}
         self.any: Rule | None = None
         self.made = 0
@@ -67,8 +68,6 @@ class Compiler:
             return self.anything()
         if schema is False:
             raise Never(f"{place}: false allows no value")
-        if not isinstance(schema, dict):
-            raise UserError(f"{place}: a schema is an object, true or false, not {schema!r}", "mend it")
         self.check(schema, place)
         schema = said(schema)
         if set(schema) == {"$ref"}:
@@ -83,26 +82,33 @@ class Compiler:
         return self.any
 
     def check(self, schema: dict[str, Any], place: str) -> None:
-        """Refuse keywords that cannot be kept, and values that no keyword has."""
+        """Refuse keywords that cannot be kept."""
         for key in schema:
             if key in ANNOTATIONS or key in KNOWN or (key == "nullable" and schema[key] is False):
                 continue
             raise UserError(f"{place}: keyword '{key}' is not supported", nearest(key, KNOWN))
-        scalars.check(schema, place)
+        if schema.get("uniqueItems") is True:
+            problem = f"{place}: keyword 'uniqueItems' is not supported"
+            raise UserError(problem, "leave it out, or list what may come")
 
-    def _rule(self, reference: Any, place: str, depth: int) -> Node:
+    def _rule(self, reference: str, place: str, depth: int) -> Node:
         if reference not in self.rules:
-            rule = self.rules[reference] = Rule(str(reference))
+            rule = self.rules[reference] = Rule(reference)
             try:
-                rule.body = self.node(self.target(reference, place), str(reference), depth + 1)
+                rule.body = self.node(self.target(reference, place), reference, depth + 1)
             except Never:
                 del self.rules[reference]
                 raise
         return self.rules[reference]
 
-    def target(self, reference: Any, place: str) -> Any:
+    def target(self, reference: str, place: str) -> Any:
         """Return the schema that a reference names."""
-        if not isinstance(reference, str) or not reference.startswith("#"):
+        if reference not in self.targets:
+            self.targets[reference] = sound(self._named(reference, place), reference)
+        return self.targets[reference]
+
+    def _named(self, reference: str, place: str) -> Any:
+        if not reference.startswith("#"):
             raise UserError(f"{place}: $ref {reference!r} leads out of the schema", "use '#/$defs/...'")
         found = self.root
         for part in reference.removeprefix("#").split("/")[1:]:

@@ -23,9 +23,9 @@ WHOLE = ("anyOf", "oneOf", "enum", "const", "patternProperties", "minProperties"
 """What is said of an object as a whole, which arguments one by one cannot keep."""
 
 
-def properties(compiler: Compiler, schema: Any, place: str) -> list[tuple[str, Any, bool]]:
+def properties(compiler: Compiler, place: str) -> list[tuple[str, Any, bool]]:
     """Return the arguments of a function with their schemas, and whether each is required."""
-    flat = compiler.flat({"allOf": [schema, {"type": "object"}]}, place, 0)
+    flat = compiler.flat({"allOf": [compiler.root, {"type": "object"}]}, place, 0)
     if isinstance(flat, bool):
         raise Never(f"{place}: false allows no value")
     for word in WHOLE:
@@ -42,9 +42,9 @@ def properties(compiler: Compiler, schema: Any, place: str) -> list[tuple[str, A
 
 def arguments(schema: Any, place: str, before: Callable[[str], Node], ending: Ending) -> Node:
     """Return the grammar of arguments between marks, each on its own line."""
-    compiler = Compiler(schema)
+    compiler = Compiler(schema, place)
     out: Node = NONE
-    for key, value, required in reversed(properties(compiler, schema, place)):
+    for key, value, required in reversed(properties(compiler, place)):
         if not key or any(sign in "<>\n" for sign in key) or key != key.strip():
             raise UserError(f"{place}: {key!r} cannot be written in this model's form", "rename it")
         try:
@@ -60,10 +60,10 @@ def arguments(schema: Any, place: str, before: Callable[[str], Node], ending: En
 
 def keywords(schema: Any, place: str) -> Node:
     """Return the grammar of Python's keyword arguments."""
-    compiler = Compiler(schema)
+    compiler = Compiler(schema, place)
     compiler.python = True
     members: list[tuple[Node, bool]] = []
-    for key, value, required in properties(compiler, schema, place):
+    for key, value, required in properties(compiler, place):
         if not key.isidentifier():
             raise UserError(f"{place}: {key!r} is no Python name", "rename it")
         try:

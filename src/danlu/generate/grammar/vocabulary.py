@@ -5,8 +5,8 @@ token, an added one such as <tool_call>) is the single character 256 + id.
 
     {"city     7B 22 63 69 74 79          <tool_call>    256 + 2051
 
-`tokens_of` cuts a text into the fewest words; `best` does so from the right, so that what was found for an
-ending serves every text with that ending.
+`count` says into how few words a text can be cut; `best` finds it from the right, so that what was found
+for an ending serves every text with that ending.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from danlu.generate.grammar.lexemes import State as Inner
 from danlu.generate.grammar.nodes import Alt, Node, Piece, Repeat, Rule, Seq
 from danlu.generate.grammar.vocabulary import NEVER, WIDEST, Vocabulary
 
+MOST_HELD = 16 << 20
+"""Bytes of what a grammar remembers of its states' words (see Outlook)."""
 DEEPEST = 200
 """Brackets open at once: JSON parsers stop at about a thousand."""
 
@@ -98,10 +100,23 @@ class Walk:
     def forget(self) -> None:
         """Begin with empty tables; states in use stay what they are."""
         self.states: dict[tuple[frozenset[Place], bool], State] = {}
-        self.looked = 0  # bytes of what is remembered of states; see Outlook
+        self.looked: list[State] = []
+        self.held = 0
         end = Tail(None, None, self.words)
         places, ends = self._heads(end.push(self.root, self.words))
         self.start = self._state(places, ends)
+
+    def remember(self, state: State, size: int) -> None:
+        """Count what a state's outlook takes; where that is too much, all others are looked for anew.
+
+        So one long answer, each of whose words stands in another state, takes no more than many short ones.
+        """
+        if self.held + size > MOST_HELD:
+            for other in self.looked:
+                other.outlook = None
+            self.looked, self.held = [], 0
+        self.looked.append(state)
+        self.held += size
 
     def after(self, state: State, word: str) -> State:
         """Return the state after a word's symbols."""
