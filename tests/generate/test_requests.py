@@ -220,3 +220,36 @@ def test_a_cancelled_request_is_heard_of_no_more_wherever_it_was():
     while engine.busy:
         seen += [event.index for event in engine.step()]
     assert seen.count(1) == seen.count(2) == 9 and 3 not in seen
+
+
+def test_a_stop_string_that_begins_too_early_and_is_complete_in_time_ends_an_answer():
+    (prompt,) = words(9)
+    (told,) = events_of(fresh(), (prompt, {**GREEDY, "max_tokens": 8}))
+    texts = [event.text for event in told]
+    where = next(n for n in range(1, 7) if texts[n] and texts[n + 1])
+    stop = texts[where][-1] + texts[where + 1][:1]
+    assert stop not in "".join(texts[: where + 1])
+    (cut,) = events_of(
+        fresh(), (prompt, {**GREEDY, "max_tokens": 8, "stop": (stop,), "min_tokens": where + 1})
+    )
+    assert len(cut) == where + 2 and cut[-1].stopped == stop
+    assert "".join(event.text for event in cut) == "".join(texts[: where + 1])[:-1]
+
+
+def test_a_text_to_embed_may_fill_the_context_and_is_told_by_how_much_it_is_too_long():
+    engine = fresh(max_len=32)
+    assert engine.embed([list(range(3, 35))]).shape == (1, 64)
+    with pytest.raises(UserError, match="33 tokens, 1 too many: the context holds 32\n"):
+        engine.embed([list(range(3, 36))])
+
+
+def test_the_filling_of_prompts_read_together_needs_no_places_that_a_model_has_not_learnt():
+    model = tiny("plain", position="learned")
+    system, long, short = words(64, 100, 120)
+    engine = Engine(model, TOKENIZER, 3, ends=())
+    events_of(engine, (system, {**GREEDY, "max_tokens": 1}))
+    asked = [long, system + short[:60]]
+    got = events_of(engine, *((prompt, {**GREEDY, "max_tokens": 3}) for prompt in asked))
+    alone = complete(model, TOKENIZER, asked, Sampling(**GREEDY, max_tokens=3), slots=1, ends=())
+    assert [tokens(events) for events in got] == [answer.tokens for answer in alone]
+    assert got[1][0].reused == 64

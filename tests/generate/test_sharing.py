@@ -208,3 +208,24 @@ def test_texts_embedded_together_are_those_embedded_alone_and_of_length_one():
         last = model(torch.tensor([prompt])).hidden[0, -1]
         torch.testing.assert_close(vector, last / last.norm(), rtol=0, atol=1e-5)
     assert engine.embed([]).shape == (0, 64)
+
+
+def test_prompts_that_wait_for_another_are_compared_with_what_is_held_once(monkeypatch):
+    class Counted(held.Slots):
+        found = 0
+
+        def find(self, prompt, way):
+            self.found += 1
+            return super().find(prompt, way)
+
+    (prompt,) = words(110)
+    engine = Engine(tiny(), TOKENIZER, slots=6, ends=())
+    engine.slots = Counted(engine.cache)
+    monkeypatch.setattr(schedule, "ALONE", 8)
+    for index in range(6):
+        engine.add(index, [*prompt, 5 + index], GREEDY)
+    steps = 0
+    while engine.reading or engine.waiting:
+        engine.step()
+        steps += 1
+    assert steps > 12 and engine.slots.found <= 3 * 6

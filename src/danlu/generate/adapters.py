@@ -108,12 +108,13 @@ class Adapters:
     @contextlib.contextmanager
     def rows(self, names: Sequence[str]) -> Iterator[None]:
         """Let the rows of the forwards inside be changed by the adapters they name."""
-        self._rows = len(names)
+        now: list[tuple[Tensor | None, dict[str, Factors]]] = []
         for name in dict.fromkeys(name for name in names if name):
             chosen = [row for row, other in enumerate(names) if other == name]
             device = self.model.head_weight.device
             rows_n = None if len(chosen) == len(names) else torch.tensor(chosen, device=device)
-            self._now.append((rows_n, self._factors[name]))
+            now.append((rows_n, self._factors[name]))
+        self._rows, self._now = len(names), now
         try:
             yield
         finally:

@@ -88,8 +88,11 @@ class Cache:
             self.lengths[row] = start + count
 
     def positions(self) -> Tensor:
-        """Return each new token's place in its own sequence."""
-        return self._positions_BT
+        """Return each new token's place in its own sequence.
+
+        Of the filling none lies beyond `max_len`: a model may have no place there.
+        """
+        return self._positions_BT.clamp(max=self.max_len - 1)
 
     def layout(self) -> Layout:
         """Return what each new token may see: everything in its row up to itself."""

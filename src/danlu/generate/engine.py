@@ -147,7 +147,7 @@ class Engine:
         The cache is not touched, so requests may be under way.
         """
         for index, prompt in enumerate(prompts):
-            check_prompt(prompt, self.max_len + 1, self.model.cfg.vocab_size, index)
+            check_prompt(prompt, self.max_len, self.model.cfg.vocab_size, index, answered=False)
         self.adapters.check(adapter)
         found = torch.empty(len(prompts), self.model.cfg.hidden_size)
         for group in schedule.groups([len(prompt) for prompt in prompts]):
@@ -177,6 +177,11 @@ class Engine:
 
     def _begin(self, request: Request) -> bool:
         """Give a prompt its slot; or not yet, where one being read has more of it than any slot."""
+        if request.behind is not None:
+            other, needed = request.behind
+            if other in self.reading and other.read < needed:
+                return False
+            request.behind = None
         way = self._way(request, len(request.prompt))
         if not self.reuse or request.prompt_logprobs is not None:
             shared_way = None
@@ -187,6 +192,7 @@ class Engine:
                 if other.row >= 0 and self.slots.held[other.row].way == way:
                     shared = min(held.common(other.prompt, request.prompt), len(request.prompt) - 1)
                     if shared >= known + held.LEAST and shared > other.read:
+                        request.behind = other, shared
                         return False
         taken = {other.row for other in self.reading} | set(range(len(self.rows)))
         free = [slot for slot in range(self.cache.slots) if slot not in taken]

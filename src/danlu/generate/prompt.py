@@ -27,17 +27,19 @@ def raw_prompt(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.beginning() + tokenizer.encode(text) or [tokenizer.eos_id]
 
 
-def check_prompt(prompt: Sequence[int], max_len: int, vocabulary: int, index: int = 0) -> None:
+def check_prompt(
+    prompt: Sequence[int], max_len: int, vocabulary: int, index: int = 0, answered: bool = True
+) -> None:
     """Refuse a prompt that is empty, leaves no room for a token of answer, or is of another tokenizer."""
     if not prompt:
         raise UserError(
             f"prompt {index} is empty", "give at least one token, the beginning-of-text one for instance"
         )
-    if len(prompt) >= max_len:
-        over = len(prompt) - max_len + 1
+    over = len(prompt) + answered - max_len
+    if over > 0:
         raise UserError(
-            f"prompt {index} has {len(prompt)} tokens, {over} too many: the context holds {max_len},"
-            " answer included",
+            f"prompt {index} has {len(prompt)} tokens, {over} too many: the context holds {max_len}"
+            + (", answer included" if answered else ""),
             "shorten it, or keep less history",
         )
     if max(prompt) >= vocabulary:

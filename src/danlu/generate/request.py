@@ -86,6 +86,8 @@ class Request:
     output: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     """Prompt and output."""
+    behind: tuple[Request, int] | None = None
+    """Whose prompt it waits for, and how many tokens of that, to go on from there."""
     row: int = -1
     """Where it lies in the cache; nowhere yet below 0."""
     read: int = 0
@@ -139,10 +141,9 @@ class Request:
     def _text(self, token: int, ended: bool, last: bool) -> tuple[str, str | None]:
         """Return what may be shown now, and the stop string that is complete."""
         text = "" if ended or token in self.ends else self.decoder.push(token)
-        if len(self.output) <= self.sampling.min_tokens:
-            return (text + self.decoder.flush() if last else text), None
-        text, stopped = self.stops.push(text)
+        early = len(self.output) <= self.sampling.min_tokens
+        text, stopped = self.stops.push(text, early)
         if last and not stopped:
-            rest, stopped = self.stops.push(self.decoder.flush())
+            rest, stopped = self.stops.push(self.decoder.flush(), early)
             text += rest + ("" if stopped else self.stops.flush())
         return text, self.stops.found if stopped else None

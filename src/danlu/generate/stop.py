@@ -23,8 +23,10 @@ class StopStrings:
         self.found: str | None = None
         """The stop string that was complete."""
 
-    def push(self, text: str) -> tuple[str, bool]:
+    def push(self, text: str, early: bool = False) -> tuple[str, bool]:
         """Return what may be shown after `text` arrived, and whether a stop string was complete.
+
+        Where it is too early to end, one that is complete is text; one that has begun may be completed later.
 
         >>> stops = StopStrings(["###"])
         >>> [stops.push(piece) for piece in ("Hi #", "# the", "re ##", "#!")]
@@ -32,7 +34,7 @@ class StopStrings:
         """
         known = len(self._held)
         text = self._held + text
-        for end in range(known + 1, len(text) + 1):
+        for end in () if early else range(known + 1, len(text) + 1):
             for stop in self._stops:
                 if text.endswith(stop, 0, end):
                     self._held, self.found = "", stop
