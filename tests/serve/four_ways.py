@@ -7,6 +7,7 @@ Answers are compared as token ids. Where they part, `gap` tells how far the two 
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -149,10 +150,10 @@ def scores(model: Decoder, tokens: Sequence[int], dtype: str) -> torch.Tensor:
         return model.logits(model(torch.tensor([tokens])).hidden[0]).float()
 
 
-def gap(model: Decoder, tokens: Sequence[int]) -> float:
-    """Return how far the two likeliest next tokens are apart, in float32."""
-    best = scores(model, tokens, "float32")[-1].topk(2).values
-    return float(best[0] - best[1])
+def gap(model: Decoder, tokens: Sequence[int], dtype: str) -> tuple[float, float]:
+    """Return how far the two likeliest next tokens are apart, and the last digit of a bfloat16 so large."""
+    best = scores(model, tokens, dtype)[-1].topk(2).values
+    return float(best[0] - best[1]), 2.0 ** (math.floor(math.log2(float(best[0].abs()))) - 7)
 
 
 # The other three
