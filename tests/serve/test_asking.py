@@ -153,6 +153,8 @@ def test_what_clients_do_send_is_taken():
     echoed = {**called("c1", "c2", content=""), "refusal": None, "audio": None, "annotations": []}
     results = [result("c2"), {"role": "tool", "content": [{"type": "text", "text": "2"}]}]
     assert read(user(), echoed, *results)
+    silent = read(user(), called("c1"), {"role": "tool", "tool_call_id": "c1", "content": None})
+    assert silent == read(user(), called("c1"), result("c1", ""))
 
 
 @pytest.mark.parametrize("broken", ["", "{", "[1]", "null", '"text"', "5"])

@@ -138,12 +138,15 @@ def test_a_fault_of_the_server_is_told_in_the_shape_of_errors(server, monkeypatc
     monkeypatch.setattr(server.house.meters, "text", broken)
     status, told, sent = asked(f"{server.url}/metrics")
     assert status == 500 and told["error"]["type"] == "server_error" and sent["x-request-id"]
-    assert "a meter fell down" not in str(told) and "a meter fell down" in capfd.readouterr().err
+    assert "a meter fell down" not in str(told)
+    asked(f"{server.url}/health")  # the log is written after the answer
+    assert "a meter fell down" in capfd.readouterr().err
 
 
 def test_other_paths_and_methods_are_told_so(server):
     status, told, _ = asked(f"{server.url}/v2/chat")
     assert status == 404 and "/openapi.json" in told["error"]["message"]
+    assert asked(f"{server.url}/health", method="HEAD")[:2] == (200, "")
     status, told, sent = asked(server.url + CHAT)
     assert status == 405 and told["error"]["message"].startswith("GET is not") and sent["allow"] == "POST"
 

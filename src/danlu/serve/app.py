@@ -116,6 +116,10 @@ def _about(app: FastAPI, house: House) -> None:
     async def health() -> Response:
         return JSONResponse({"status": "ok"})
 
+    @app.head("/health", include_in_schema=False)
+    async def alive() -> Response:
+        return Response()
+
     @app.get("/ready", responses=ERRORS, tags=["server"])
     async def ready() -> Response:
         if house.worker.draining:

@@ -186,7 +186,7 @@ def _plain_message(place: str, role: str, message: Message) -> dict[str, Any]:
             plain["reasoning_content"] = thoughts
         if message.tool_calls:
             plain["tool_calls"] = [_call(call) for call in message.tool_calls]
-    elif text is None:
+    elif text is None and role != "tool":  # a tool may have nothing to say
         raise wrong(f"{place}.content", "is missing", "a text, or a list of parts")
     if message.name is not None:
         plain["name"] = message.name

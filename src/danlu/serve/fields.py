@@ -23,7 +23,8 @@ IGNORED = (
     "user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key",
     "prompt_cache_retention", "verbosity", "modalities", "prediction", "request_id", "session_id", "priority",
     "cache_salt", "spaces_between_special_tokens", "kv_transfer_params", "ec_transfer_params",
-    "stream_interval", "watermarking",
+    "stream_interval", "watermarking", "prompt_cache_options", "keep_alive", "timeout", "usage", "provider",
+    "transforms", "extra_headers", "extra_query", "chat_id", "conversation_id",
 )  # fmt: skip
 NOTHING: tuple[Any, ...] = (None, False, [], {}, "")
 INSTEAD = {
@@ -33,6 +34,12 @@ INSTEAD = {
     "function_call": "use `tool_choice`",
     "audio": "this model reads and writes text",
     "web_search_options": "give the model a tool that searches",
+    "moderation": "moderate what comes and goes yourself",
+    "extra_body": "what it holds stands beside the other parameters",
+    "thinking": "use `enable_thinking`",
+    "thinking_budget": "use `max_tokens`, or `enable_thinking`: false",
+    "reasoning": "use `reasoning_effort`",
+    "options": "what it holds stands beside the other parameters",
     "use_beam_search": "sample, or take temperature 0",
     "length_penalty": "it belongs to beam search, which is not done here",
     "early_stopping": "it belongs to beam search, which is not done here",
@@ -45,11 +52,14 @@ INSTEAD = {
     "bad_words": "give their tokens a `logit_bias` of -100",
     "allowed_token_ids": "use `structured_outputs`",
     "logprob_token_ids": "use `top_logprobs`",
+    "prompt_logprobs": "use /v1/completions with `echo` and `logprobs`",
     "truncate_prompt_tokens": "send a shorter prompt",
     "truncation_side": "send a shorter prompt",
     "prompt_embeds": "send text or tokens",
     "mm_processor_kwargs": "this model reads text alone",
     "media_io_kwargs": "this model reads text alone",
+    "mm_payload": "this model reads text alone",
+    "return_mm_kwargs": "this model reads text alone",
     "thinking_token_budget": "use `max_tokens`, or `enable_thinking`: false",
     "repetition_detection": "use `repetition_penalty`",
     "vllm_xargs": "there are no extensions here",
@@ -66,6 +76,13 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "length_penalty": (1.0,),
     "add_special_tokens": (True,),
 }
+WHOLE = frozenset(
+    (
+        "top_k", "seed", "n", "min_tokens", "max_tokens", "max_completion_tokens", "logprobs", "top_logprobs",
+        "dimensions",
+    )
+)  # fmt: skip
+"""Whole numbers, which some clients write as 4.0."""
 
 Text = Annotated[str, Field(min_length=1)]
 Id = Annotated[int, Field(ge=0, le=TOKEN_LIMIT)]
@@ -97,7 +114,8 @@ class Body(BaseModel):
         kept = {}
         for name, value in given.items():
             if name in cls.model_fields:
-                kept[name] = value
+                whole = name in WHOLE and isinstance(value, float) and value.is_integer()
+                kept[name] = int(value) if whole else value
             elif name in INSTEAD:
                 if not any(value is none or value == none for none in (*NOTHING, *NEUTRAL.get(name, ()))):
                     raise ValueError(f"{name}: is not supported; {INSTEAD[name]}")
