@@ -195,6 +195,15 @@ def test_tools_that_are_none_and_tools_in_unknown_words_are_said(tmp_path):
         made(tmp_path, "hermes", [{"conversations": told}])
 
 
+@pytest.mark.parametrize("option", [(), ("--flat",), ("--max-length", "500")])
+def test_half_a_character_in_a_call_is_one_row_left_out(option, tmp_path):
+    half = called({"port": "\ud800"})
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (called({"port": "Brest"}), half)))
+    rows, said = made(tmp_path, "glaive", path, *option)
+    assert len(rows) == 1 and "rows.jsonl:2:" in said and "half a character" in said
+
+
 def test_rows_that_cannot_be_read_are_named_by_file_and_line_and_why(tmp_path):
     path = written(
         tmp_path,

@@ -136,6 +136,8 @@ def command(
             "measure what? " + ("both are named" if folder else "nothing is named"),
             "danlu eval tools DIR, or danlu eval tools --endpoint URL",
         )
+    if temperature != temperature:
+        raise UserError("--temperature nan: not a number", "--temperature 0")
     demanded = demands(least)
     settings = Settings(temperature, max_tokens)
     where = "endpoint" if endpoint else "weights"

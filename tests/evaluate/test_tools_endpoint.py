@@ -196,12 +196,12 @@ def test_an_answer_is_read_as_openai_vllm_and_others_write_it():
 
 def test_half_a_character_is_no_reason_to_lose_a_report(tmp_path):
     path, out = tmp_path / "cases.jsonl", tmp_path / "report.json"
-    path.write_text(r'{"id": "1", "questions": [{"user": "half \ud83d"}]}')
+    path.write_text(case())
     with Scripted(lambda body: says("half \ud83d")) as server:
         done = run("--endpoint", server.url, "--cases", str(path), "--out", str(out))
         assert done.exit_code == 0, done.exception
     said = [each["content"] for each in json.loads(out.read_text())["cases"][0]["messages"]]
-    assert said == ["half \ud83d", "half ?"]
+    assert said == ["go", "half ?"]
 
 
 @pytest.mark.parametrize("key", ["secret\n", "geheimnißvoll"])
@@ -309,6 +309,7 @@ def test_tools_of_ones_own_answer_as_said_and_fail_as_often_as_said(tmp_path):
         ),
         (case(questions=[{"user": "go", "answer": [[]]}]), "a list of no texts"),
         ("[" * 100_000, "not JSON"),
+        (case(system="\ud83d"), "half a character"),
         (case(toolbox="hammer"), "no 'hammer'"),
         (case(tools=[{"description": "?"}]), "tools.0: has no name"),
     ],
@@ -356,6 +357,7 @@ def test_what_no_line_can_tell_is_refused_too(tmp_path):
         (("--endpoint", "x", "--min", "speed=1"), "no metric 'speed'"),
         (("--endpoint", "x", "--min", "json=95"), "not a share"),
         (("--endpoint", "x", "--min", "json"), "not a share"),
+        (("--endpoint", "x", "--temperature", "nan"), "not a number"),
         (("--endpoint", "x", "--out", "/nowhere/report.json"), "cannot be written"),
         (("--endpoint", "ftp://x"), "not an http address"),
         (("nowhere",), "no such folder"),

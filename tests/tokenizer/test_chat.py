@@ -289,6 +289,12 @@ def test_a_broken_or_wicked_template_is_an_error_and_nothing_else(template, prob
         encode_chat(families.family(template), [user("a")])
 
 
+def test_half_a_character_in_a_call_is_said():
+    call = {"function": {"name": "f", "arguments": {"x": "\ud800"}}}
+    with pytest.raises(UserError, match=r"half a character, \\ud800"):
+        encode_chat(STARTER, [user("hi"), assistant("", tool_calls=[call])])
+
+
 def test_a_tokenizer_without_a_template_says_so():
     plain = Tokenizer(STARTER._json.replace("<|im_start|>", "<|begin|>"), {"eos_token": "<|im_end|>"})
     with pytest.raises(UserError, match="no chat template"):

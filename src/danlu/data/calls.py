@@ -6,6 +6,7 @@ tools; one whose arguments are of another type, to make up types.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,6 +24,8 @@ def fault(chat: Dialogue) -> Fault | None:
     """Return the first thing that is wrong with the calls of a chat."""
     if broken := [tool for tool in chat.tools or [] if not _is_tool(tool)]:
         return "offer a tool without a name or a schema", shown(broken[0])
+    if half := _half(chat):
+        return "have half a character in tools or calls", f"half a character: {half}"
     tools = {function_of(tool)["name"]: tool for tool in chat.tools or []}
     for message in chat.messages:
         if message["role"] == "assistant" and UNREAD.search(message.get("content") or ""):
@@ -44,6 +47,16 @@ def _is_tool(tool: Mapping[str, Any]) -> bool:
         return False
     schema = inner.get("parameters") or {}
     return isinstance(schema, Mapping) and isinstance(schema.get("properties") or {}, Mapping)
+
+
+def _half(chat: Dialogue) -> str:
+    """Return half a character out of tools and calls, "" if all are whole; texts were looked at before."""
+    said = [chat.tools, [[*calls_of(message)] for message in chat.messages]]
+    try:
+        json.dumps(said, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return error.object[error.start].encode("ascii", "backslashreplace").decode()
+    return ""
 
 
 def _where(chat: Dialogue) -> str:

@@ -93,8 +93,13 @@ def render(
         given["enable_thinking"] = enable_thinking
     plain = [{key: value for key, value in message.items() if value is not None} for message in messages]
     try:
-        return compiled(template).render(messages=plain, tools=list(tools) if tools else None, **given)
+        text = compiled(template).render(messages=plain, tools=list(tools) if tools else None, **given)
+        text.encode()
+    except UnicodeEncodeError as error:  # hidden in a call's arguments, where JSON may write it as \ud800
+        half = error.object[error.start].encode("ascii", "backslashreplace").decode()
+        raise UserError(f"the chat holds half a character, {half}", "write the whole character") from None
     except Exception as error:  # a stranger's program: whatever it raises is its answer
         raise UserError(
             f"the chat template refuses this chat: {error}", "mend the messages, or use another template"
         ) from None
+    return text

@@ -108,6 +108,9 @@ def case(line: str, where: str, toolbox: str = "classic") -> Case:
     """Return the case a line holds, or say what is wrong with it."""
     try:
         row = json.loads(line)
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: holds half a character", "write the whole character") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not JSON: {error}", "one JSON object a line") from None
     if not isinstance(row, dict):
