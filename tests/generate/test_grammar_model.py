@@ -14,12 +14,13 @@ pytest.importorskip("llguidance")
 
 from conftest import ROOT
 from danlu.generate.engine import Engine
-from danlu.generate.grammar import json_schema, tool_calls, walk
+from danlu.generate.grammar import compiled, json_schema, tool_calls, walk
 from danlu.generate.sample import Sampling
 from danlu.model.build import build
 from danlu.model.config import ModelConfig
 from danlu.tools import parse
 from generate.adversary import STARTER, allowed
+from generate.adversary import tokens as spoken
 from generate.models import tiny
 from generate.schemas import AS_WRITTEN
 from generate.test_grammar_calls import check, tools
@@ -101,6 +102,20 @@ def test_what_is_remembered_of_a_long_answer_has_a_bound(monkeypatch):
         assert sum(held) <= 20_000
     assert len(said) > 100
     satisfies(schema)(STARTER.decode(said))
+
+
+def test_grammars_that_remember_too_much_together_begin_anew_and_answers_under_way_go_on(monkeypatch):
+    grammars = [json_schema(STARTER, {"type": "string", "maxLength": 100 + n}) for n in range(4)]
+    for grammar in grammars:
+        spoken(grammar, 60, random.Random(1), likes="abc")
+    begun = grammars[1].begin(8)
+    begun.accept(next(word for word in allowed(begun) if STARTER.decode([word]) == '"'))
+    assert all(len(grammar._walk.states) > 100 for grammar in grammars)
+    monkeypatch.setattr(compiled, "ALL_KEPT", 100_000)
+    grammars[0].begin(60)
+    assert all(len(grammar._walk.states) == 1 for grammar in grammars)
+    while not begun.finished:
+        begun.accept(next(word for word in allowed(begun) if word not in (STARTER.eos_id, STARTER.pad_id)))
 
 
 def test_two_hundred_answers_of_an_untrained_model():

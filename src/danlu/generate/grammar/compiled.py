@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +25,10 @@ KEPT = 64
 """Grammars remembered."""
 LONGEST = 1_000_000
 """Characters of a schema."""
-MOST_STATES = 20_000
-"""States a grammar remembers before it begins anew."""
+MOST_KEPT = 64 << 20
+"""Bytes, about, of the states that a grammar remembers before it begins anew,"""
+ALL_KEPT = 256 << 20
+"""and of those that all grammars remember together."""
 
 # Bounds on what the library spends on one grammar; no honest schema comes near them.
 LIMITS = llguidance.LLParserLimits(
@@ -62,6 +66,8 @@ class Grammar:
                 "make the schema simpler",
             )
         self._walk = Walk(root, words)
+        with _LOCK:
+            _WALKS.add(self._walk)
         self.least = self._walk.start.cost(words)
         """Words of the shortest answer, the end token not among them."""
 
@@ -69,9 +75,22 @@ class Grammar:
         """Return the state of a new answer of at most `left` words; TooShort where that cannot be."""
         if left < self.least:
             raise TooShort(left, self.least)
-        if len(self._walk.states) > MOST_STATES:
-            self._walk.forget()
+        _make_room(self._walk)
         return Constraint(self._walk, self._matcher.deep_copy(), self._words, left, self._loose)
+
+
+_WALKS: weakref.WeakSet[Walk] = weakref.WeakSet()
+_LOCK = threading.Lock()
+
+
+def _make_room(walk: Walk) -> None:
+    """Let grammars that remember too much begin anew; an answer under way keeps what it stands on."""
+    with _LOCK:
+        every = list(_WALKS)
+    full = sum(other.size for other in every) > ALL_KEPT
+    for other in every if full else [walk]:
+        if full or other.size > MOST_KEPT:
+            other.forget()
 
 
 def spec(schema: Any) -> str:

@@ -20,6 +20,8 @@ from danlu.generate.grammar.vocabulary import NEVER, WIDEST, Vocabulary
 
 MOST_HELD = 16 << 20
 """Bytes of what a grammar remembers of its states' words (see Outlook)."""
+STATE = 3000
+"""Bytes of a state and its places, about."""
 DEEPEST = 200
 """Brackets open at once: JSON parsers stop at about a thousand."""
 
@@ -96,6 +98,11 @@ class Walk:
         self.words = words
         self.root = root
         self.forget()
+
+    @property
+    def size(self) -> int:
+        """Bytes, about, of what is remembered."""
+        return len(self.states) * STATE + self.held
 
     def forget(self) -> None:
         """Begin with empty tables; states in use stay what they are."""
