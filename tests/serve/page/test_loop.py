@@ -238,6 +238,7 @@ def test_the_pages_tools_answer_to_the_letter_as_the_engines(page):
 
 
 SUMS = [
+    "5² + 2³",
     *("1/3", "（6+4）×5", "0.1+0.2", "-7//2", "-7%3", "2**-2", "-2**2", "7/2=", "1e21/3", "2^10", "10**400"),
     *(
         "round(2.5)",
