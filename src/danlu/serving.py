@@ -111,10 +111,11 @@ def command(
     from danlu.chat import language
 
     words = WORDS[language(lang)]
-    keys = keys or tuple(filter(None, os.environ.get("DANLU_API_KEY", "").split(",")))
-    if any(not key.isascii() or not key.strip() for key in keys):
+    keys = keys or tuple(filter(None, map(str.strip, os.environ.get("DANLU_API_KEY", "").split(","))))
+    if any(not key.isascii() or not key or key != key.strip() for key in keys):
         raise UserError(
-            "--api-key: an empty key, or one that is not ASCII, fits no header", "letters and digits"
+            "--api-key: a key that is empty, not ASCII, or has blanks around it fits no header",
+            "letters and digits",
         )
     _need_packages()
     from danlu.base.log import say
@@ -147,6 +148,9 @@ def command(
         server = running.Server(app.build(house), worker, grace, ready)
         house.hang_up = server.hang_up
         running.run(server, sock)
+        if failure := worker.failure:
+            told = str(failure) or type(failure).__name__
+            raise UserError(f"the engine failed, so the server has ended: {told}", "the lines above say more")
         say(words["bye"].format(count=int(sum(meters.requests.values.values()))))
 
 

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from danlu.serve import running
 from danlu.serve.house import Rules
 from danlu.serve.meters import Counter, Histogram
 from serve.plain import asked
@@ -129,6 +130,20 @@ def test_a_body_that_does_not_come_is_not_waited_for(server):
     with socket.create_connection((place.hostname, place.port), timeout=20) as line:
         line.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
         assert line.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_a_head_that_does_not_come_is_not_waited_for(server, monkeypatch):
+    monkeypatch.setattr(running, "HEAD_SECONDS", 0.3)
+    place = urlsplit(server.url)
+    whole = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    for before, sent in ((b"", b""), (b"", whole[:9]), (whole, whole[:9])):
+        with socket.create_connection((place.hostname, place.port), timeout=20) as line:
+            line.sendall(before)
+            assert not before or b"200 OK" in line.recv(1000)
+            line.sendall(sent)
+            while line.recv(1000):
+                pass
+    assert asked(server.url + CHAT, ASKED)[0] == 200
 
 
 def test_a_fault_of_the_server_is_told_in_the_shape_of_errors(server, monkeypatch, capfd):

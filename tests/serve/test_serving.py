@@ -83,7 +83,7 @@ def test_a_signal_lets_an_answer_come_to_its_end(tmp_path):
 
 
 def test_keys_come_from_the_environment_too(folder):
-    started = Started(folder, DANLU_API_KEY="one,two")
+    started = Started(folder, DANLU_API_KEY="one, two")
     assert asked(f"{started.url}/v1/models")[0] == 401
     assert asked(f"{started.url}/v1/models", headers={"Authorization": "Bearer two"})[0] == 200
     assert started.end(signal.SIGINT) == 0

@@ -1,5 +1,6 @@
 """The engine at work for many: places, queues, time, clients who leave, engines that fail, leaving well."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -14,7 +15,9 @@ import torch
 from danlu.generate.engine import Engine, complete
 from danlu.generate.sample import Sampling
 from danlu.serve import asking, worker
+from danlu.serve.meters import Meters
 from danlu.serve.schema import Asking
+from danlu.serve.served import engine_maker
 from generate.models import TOKENIZER
 from serve.plain import asked, events
 from serve.servers import CONTEXT, MODEL, endless, messages, served, serving
@@ -27,11 +30,11 @@ SHORT = {"messages": messages("hi"), "max_tokens": 2, "temperature": 0}
 class Begun:
     """A stream that has begun; leaving the block hangs up."""
 
-    def __init__(self, url, body=LONG):
+    def __init__(self, url, body=LONG, path=CHAT):
         place = urlsplit(url)
         self.line = socket.create_connection((place.hostname, place.port), timeout=60)
-        data = json.dumps({**body, "stream": True}).encode()
-        head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        data = json.dumps({**body, "stream": True} if path == CHAT else body).encode()
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         self.line.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
 
     def __enter__(self):
@@ -112,11 +115,65 @@ def test_a_client_who_leaves_before_a_whole_answer_frees_his_place(monkeypatch):
         until(lambda: not running.engine.busy)
 
 
+def hanging(monkeypatch):
+    """Let embeddings wait for a word."""
+    go = threading.Event()
+    embed = Engine.embed
+    monkeypatch.setattr(Engine, "embed", lambda *words: (go.wait(60), embed(*words))[1])
+    return go
+
+
+def test_a_client_who_leaves_before_his_vectors_frees_his_place(monkeypatch):
+    with serving(slots=1) as running:
+        go = hanging(monkeypatch)
+        begun = Begun(running.url, {"input": ["a"] * 40}, "/v1/embeddings")
+        until(lambda: running.worker.open_count == 1)
+        begun.line.close()
+        until(lambda: running.worker.open_count == 0)
+        assert running.house.meters.cancelled.values[()] == 1
+        go.set()
+        assert asked(f"{running.url}/v1/embeddings", {"input": "a"})[0] == 200
+
+
+def test_vectors_have_one_time_for_all_of_them(monkeypatch):
+    with serving(slots=1, timeout=0.5) as running:
+        embed = Engine.embed
+        slow = threading.Event()
+        monkeypatch.setattr(Engine, "embed", lambda *words: (slow.wait(0.2), embed(*words))[1])
+        status, told, _ = asked(f"{running.url}/v1/embeddings", {"input": ["a"] * 64})
+        assert status == 504 and "not done after 0.5 s" in told["error"]["message"]
+
+
+def test_a_server_whose_engine_cannot_be_had_again_leaves(monkeypatch, capfd):
+    def broken(*words):
+        raise RuntimeError("no memory is left")
+
+    with serving(slots=1) as running:
+        monkeypatch.setattr(Engine, "step", broken)
+        monkeypatch.setattr(running.worker, "make", broken)
+        status, told, _ = asked(running.url + CHAT, SHORT)
+        assert status == 500 and told["error"]["type"] == "server_error"
+        until(lambda: running.server.should_exit)
+        assert running.worker.failure and running.worker.open_count == 0
+    assert "no memory is left" in capfd.readouterr().err
+
+
+def test_an_engine_that_cannot_answer_at_all_is_told_at_the_start(monkeypatch):
+    def broken(*words):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(Engine, "step", broken)
+    ill = worker.Worker(engine_maker(served(), 1), Meters(), 1, 1.0)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        asyncio.run(ill.start())
+
+
 def test_time_that_is_over_is_told_by_status_or_in_the_stream(monkeypatch):
     with serving(served(endless()), slots=1, timeout=1.0) as running:
         go = paused(running, monkeypatch)
         status, told, _ = asked(running.url + CHAT, LONG)
         assert status == 504 and "not done after 1 s" in told["error"]["message"]
+        assert running.house.meters.cancelled.values[()] == 0
         go.set()
         until(lambda: not running.engine.busy)
         slow = threading.Event()

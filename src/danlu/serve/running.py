@@ -16,15 +16,53 @@ import socket
 import types
 from collections.abc import Callable, Sequence
 
+import h11
 import psutil
 import uvicorn
 from starlette.types import ASGIApp, Scope
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from danlu.base.errors import UserError
 from danlu.serve.worker import Worker
 
 LOOK = 0.05
 """Seconds between two looks at whether all answers are sent."""
+
+
+HEAD_SECONDS = 60.0
+"""How long a client may take to send the head of a request."""
+
+
+class Connection(H11Protocol):
+    """Uvicorn's, which by itself waits for the head of a request for ever."""
+
+    _hurry: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        super().data_received(data)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._rest()
+
+    def _wait(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._rest()
+        elif self._hurry is None:
+            self._hurry = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _rest(self) -> None:
+        if self._hurry:
+            self._hurry.cancel()
+            self._hurry = None
 
 
 class Server(uvicorn.Server):
@@ -34,7 +72,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http=Connection,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -46,6 +84,7 @@ class Server(uvicorn.Server):
             )
         )
         self.worker = worker
+        worker.leave = self.leave
         self.grace = grace
         self.ready = ready
         self._home: asyncio.AbstractEventLoop | None = None

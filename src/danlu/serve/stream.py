@@ -12,8 +12,8 @@ is over is hung up on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,6 +24,7 @@ from danlu.serve.problems import Refusal
 from danlu.serve.voice import dumped
 from danlu.serve.worker import Worker
 
+T = TypeVar("T")
 GONE = 499
 """The status of a request whose client did not wait; only the log and the meters see it."""
 DONE = b"data: [DONE]\n\n"
@@ -38,16 +39,41 @@ class Watch:
         self._task = asyncio.ensure_future(self._look(request.receive))
 
     async def _look(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await _left(receive)
         if not self.flight.closed:
-            self.flight.fail(Refusal(GONE, "the client has left"))
+            if self.flight.left:
+                self.worker.meters.cancelled.add()
+            self.flight.fail(_gone())
             self.worker.close(self.flight)
 
     def end(self) -> None:
         """Look no more; the request is over."""
         self._task.cancel()
         self.worker.close(self.flight)
+
+
+async def while_here(request: Request, worker: Worker, work: Coroutine[Any, Any, T]) -> T:
+    """Return what some work gives; it ends when the client leaves."""
+    left = asyncio.ensure_future(_left(request.receive))
+    done = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((left, done), return_when=asyncio.FIRST_COMPLETED)
+        if done.done():
+            return done.result()
+        worker.meters.cancelled.add()
+        raise _gone()
+    finally:
+        left.cancel()
+        done.cancel()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _gone() -> Refusal:
+    return Refusal(GONE, "the client has left")
 
 
 class EventStream(Response):

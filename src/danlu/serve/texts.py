@@ -14,6 +14,7 @@ from danlu.serve.completions import prompts_of
 from danlu.serve.house import House, beside
 from danlu.serve.problems import Refusal, wrong
 from danlu.serve.schema import DetokenizeRequest, EmbeddingRequest, TokenizeChat, TokenizeText
+from danlu.serve.stream import while_here
 
 
 async def embeddings(house: House, given: EmbeddingRequest, request: Request) -> dict[str, Any]:
@@ -35,7 +36,7 @@ async def embeddings(house: House, given: EmbeddingRequest, request: Request) ->
                 param="input",
                 code="context_length_exceeded",
             )
-    vectors = await house.worker.embed(prompts, adapter)
+    vectors = await while_here(request, house.worker, house.worker.embed(prompts, adapter))
     data = []
     for number, vector in enumerate(vectors):
         kept = _kept(vector, given.dimensions or width)

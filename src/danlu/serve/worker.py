@@ -6,7 +6,8 @@
     flight.push(event)       <--------    the events of a step, together
 
 Whatever touches the engine does so in its thread, between two steps. If a step fails, the requests it was for
-fail, the engine is made anew (its cache may be half written), and the server goes on.
+fail, the engine is made anew (its cache may be half written), and the server goes on. If even that fails, or
+the engine cannot answer at all, the server says why and leaves, rather than to listen and never answer.
 
 A request counts until its answer is sent, so there are never more than `slots + queue` of them, whoever reads
 how slowly.
@@ -60,6 +61,10 @@ class Worker:
         self._stopped = False
         self._warm = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.failure: Exception | None = None
+        """Why the thread has ended before it was asked to."""
+        self.leave: Callable[[], None] = lambda: None
+        """Ends the server."""
         self._usual = 1.0  # seconds a request takes, lately
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         meters.gauges += [
@@ -79,6 +84,8 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
         await self._loop.run_in_executor(None, self._warm.wait)
+        if self.failure:
+            raise self.failure
 
     def open(self, jobs: Sequence[Job], whole: bool) -> Flight:
         """Let some answers be written; refuse them if there is no room."""
@@ -102,9 +109,7 @@ class Worker:
         self.open_count -= len(flight.jobs)
         if flight.deadline:
             flight.deadline.cancel()
-        if flight.left:
-            self.meters.cancelled.add()
-        else:
+        if not flight.left:
             took = time.perf_counter() - flight.began
             self.meters.whole.observe(took)
             self._usual += (took - self._usual) / 8
@@ -117,10 +122,14 @@ class Worker:
         self.open_count += 1
         self.meters.prompt.add(sum(map(len, prompts)))
         found: list[asyncio.Future[list[list[float]]]] = []
+        end = self._loop.time() + self.timeout
+        vectors: list[list[float]] = []
         try:
             for start in range(0, len(prompts), TOGETHER):
                 found.append(self._later_done(prompts[start : start + TOGETHER], adapter))
-            return [vector for group in found for vector in await asyncio.wait_for(group, self.timeout)]
+            for group in found:
+                vectors += await asyncio.wait_for(group, max(0.0, end - self._loop.time()))
+            return vectors
         except asyncio.TimeoutError:
             raise self._too_late() from None
         finally:
@@ -199,6 +208,11 @@ class Worker:
             if index in self._flights:
                 self._flights.pop(index)[0].fail(problem)
 
+    def _dead(self, problem: Refusal) -> None:
+        for flight, _ in list(self._flights.values()):
+            flight.fail(problem)
+        self.leave()
+
     def _use(self) -> float:
         engine = self.engine
         return sum(len(request.tokens) for request in list(engine.rows)) / (self.slots * engine.max_len)
@@ -206,8 +220,18 @@ class Worker:
     # In the engine's thread.
 
     def _run(self) -> None:
-        self._warm_up()
-        self._warm.set()
+        try:
+            self._warm_up()
+            self._warm.set()
+            self._work()
+        except Exception as error:  # nothing is answered any more, so the server must end
+            self.failure = error
+            self._stopped = True
+            self._tell(self._dead, _told(error))
+        finally:
+            self._warm.set()
+
+    def _work(self) -> None:
         while not self._stopped:
             self._obey()
             if self.engine.busy and not self._stopped:
