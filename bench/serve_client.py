@@ -38,6 +38,8 @@ def main(tokenizer: str, answers: Any) -> None:
         words += ["--random-range-ratio", SPREAD, "--num-prompts", str(asked["prompts"])]
         words += ["--request-rate", str(asked["rate"] or "inf"), "--seed", str(asked["seed"])]
         words += ["--max-concurrency", str(asked["concurrency"]), "--ignore-eos", "--temperature", "0"]
+        # Random weights say half letters, which show no text for long: ids tell when a token came.
+        words += ["--extra-body", '{"return_token_ids": true}']
         words += ["--disable-tqdm", "--num-warmups", "0", "--ready-check-timeout-sec", "0"]
         began = time.perf_counter()
         with contextlib.redirect_stdout(sys.stderr):
