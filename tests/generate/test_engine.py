@@ -123,6 +123,7 @@ def test_max_tokens_and_the_context_end_with_length():
         ([5] * 200, "200 tokens, 73 too many"),
         ([], "prompt 0 is empty"),
         ([5, 10**6], "token 1000000"),
+        ([5, -1], "token -1"),
     ],
 )
 def test_a_prompt_that_cannot_be_answered_is_refused_with_the_reason(prompt, words_in_error):

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("llguidance")
 
 from danlu.base.errors import UserError
-from danlu.generate.grammar import json_schema
+from danlu.generate.grammar import json_schema, tool_calls
 from danlu.generate.grammar.compiled import value_node
 from danlu.generate.grammar.patterns import finds
 from generate.adversary import STARTER, answer
@@ -102,3 +102,14 @@ def test_names_are_matched_as_python_matches_them(pattern, name, found):
 def test_a_name_of_which_readers_think_differently_is_refused(pattern, name):
     with pytest.raises(UserError, match="readers differ"):
         finds(pattern, name, "here")
+
+
+@pytest.mark.parametrize(
+    "schema", [{"properties": {"\ud800": {}}}, {"const": ["\udfff"]}, {"pattern": "\ud9ab"}]
+)
+def test_halves_of_characters_are_refused(schema):
+    with pytest.raises(UserError, match="half of a character"):
+        json_schema(STARTER, schema)
+    tool = {"name": "f", "parameters": {"type": "object"} | schema, "strict": True}
+    with pytest.raises(UserError, match="half of a character"):
+        tool_calls(STARTER, "hermes", [{"type": "function", "function": tool}], "required")

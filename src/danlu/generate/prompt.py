@@ -42,9 +42,10 @@ def check_prompt(
             + (", answer included" if answered else ""),
             "shorten it, or keep less history",
         )
-    if max(prompt) >= vocabulary:
+    unknown = next((token for token in (min(prompt), max(prompt)) if not 0 <= token < vocabulary), None)
+    if unknown is not None:
         raise UserError(
-            f"prompt {index} has token {max(prompt)}, the model knows {vocabulary}", "use its own tokenizer"
+            f"prompt {index} has token {unknown}, the model knows {vocabulary}", "use its own tokenizer"
         )
 
 

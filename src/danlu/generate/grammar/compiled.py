@@ -96,7 +96,11 @@ def _make_room(walk: Walk) -> None:
 def spec(schema: Any) -> str:
     """Return a schema as text, keys in their order: they are the order of the answer's."""
     try:
-        text = json.dumps(schema)
+        text = json.dumps(schema, ensure_ascii=False)
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise UserError(f"the schema holds half of a character, {half!a}", "mend it") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"the schema is not JSON: {error}", "mend it") from None
     if len(text) > LONGEST:

@@ -128,11 +128,6 @@ def enumerated(schema: dict[str, Any], place: str, python: bool = False) -> Node
         raise Never(f"{place}: no listed value is allowed")
     write = _in_python if python else _in_json
     texts = list(dict.fromkeys(write(value) for value in values))
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{place}: {text} holds half of a character", "mend it") from None
     if len(texts) > APART:
         return Piece(table(words(texts)))
     return Alt(*map(literal, texts))
