@@ -103,7 +103,8 @@ class _Talk:
                 first = number not in begun
                 begun.add(number)
                 text, scores = self._said(number, events, first)
-                if text or scores or self.voices[number].finish or self.given.return_token_ids:
+                # The first token is told even where it shows no letter yet: whoever waits sees it begin.
+                if first or text or scores or self.voices[number].finish or self.given.return_token_ids:
                     end = f'],"usage":{dumped(self._usage())}}}' if always else after
                     choice = self._choice(number, text, scores, events, first)
                     out.append(before + dumped(choice) + end)
