@@ -1,7 +1,9 @@
 """Every parameter at, below and above its bound: bounds are taken, what lies beyond is a 400 that says so."""
 
 import pytest
+from pydantic import ValidationError
 
+from danlu.serve.schema import ChatRequest, CompletionRequest, DetokenizeRequest
 from generate.models import TOKENIZER
 from serve.plain import asked
 from serve.servers import CONTEXT, messages, serving
@@ -171,6 +173,31 @@ def test_what_lies_beyond_a_bound_is_refused_by_name(url, path, name, value):
 def test_other_endpoints_refuse_as_clearly(url, path, given, says):
     status, told, _ = asked(url + path, given)
     assert status == 400 and says in told["error"]["message"]
+
+
+MANY = 100_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (ChatRequest, {"messages": [0] * MANY}),
+        (ChatRequest, {"messages": [{"role": "user", "content": [0] * MANY}]}),
+        (ChatRequest, {"messages": [{"role": "assistant", "tool_calls": [0] * MANY}]}),
+        (ChatRequest, {"messages": messages("a"), "tools": [0] * MANY}),
+        (ChatRequest, {"messages": messages("a"), "stop": [""] * MANY}),
+        (ChatRequest, {"messages": messages("a"), "logit_bias": {str(n): "x" for n in range(MANY)}}),
+        (ChatRequest, {"messages": messages("a"), **{f"name{n}": 1 for n in range(MANY)}}),
+        (ChatRequest, {"messages": messages("a"), "stream_options": {f"n{n}": 1 for n in range(MANY)}}),
+        (CompletionRequest, {"prompt": [0.5] * MANY}),
+        (CompletionRequest, {"prompt": [[""] * MANY] * 2}),
+        (DetokenizeRequest, {"tokens": [-1] * MANY}),
+    ],
+)
+def test_much_that_is_wrong_is_not_kept(kind, given):
+    with pytest.raises(ValidationError) as problem:
+        kind.model_validate(given)
+    assert problem.value.error_count() < 10
 
 
 def test_a_prompt_too_long_is_told_by_how_much(url):

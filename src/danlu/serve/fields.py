@@ -6,16 +6,21 @@ Three kinds of names beside those that are heeded:
     refused     what would change the answer and is not done here (`suffix`, `best_of`, ...), unless its value
                 asks for nothing; the message says what to use instead
     unknown     a mistake in writing, mostly: refused with the nearest name
+
+Only the first thing wrong with a request is told, so only the first is looked for: a million wrong items
+would be a million errors in memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MOST_CHOICES = 128
 MOST_STOPS = 16
+MOST_BIASES = 1024
 MOST_LOGPROBS = 20
 TOKEN_LIMIT = 2**31 - 1
 
@@ -121,13 +126,33 @@ class Body(BaseModel):
                     raise ValueError(f"{name}: is not supported; {INSTEAD[name]}")
             elif name not in IGNORED:
                 kept[name] = value
-        return kept
+        return _sparing(kept, cls.model_fields)
 
 
-class StreamOptions(BaseModel):
+def _sparing(given: dict[str, Any], known: Collection[str | None]) -> dict[str, Any]:
+    """Return an object without its unknown names but the first."""
+    unknown = next((name for name in given if name not in known), None)
+    return {name: value for name, value in given.items() if name in known or name == unknown}
+
+
+class Inner(BaseModel):
+    """An object inside a request that has no other names than these."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, use_attribute_docstrings=True, populate_by_name=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_unknown(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return _sparing(given, {*cls.model_fields, *(field.alias for field in cls.model_fields.values())})
+
+
+class StreamOptions(Inner):
     """What a stream tells beside the answer."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
     include_usage: bool | None = None
     """A last chunk says how many tokens were read and written."""
     continuous_usage_stats: bool | None = None
@@ -136,20 +161,18 @@ class StreamOptions(BaseModel):
     """Taken and ignored."""
 
 
-class JsonSchema(BaseModel):
+class JsonSchema(Inner):
     """A schema that an answer must satisfy."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
     name: Annotated[str, Field(min_length=1, max_length=64)]
     description: str | None = None
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
-class ResponseFormat(BaseModel):
+class ResponseFormat(Inner):
     """Text, any JSON object, or JSON of a schema."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
@@ -160,10 +183,9 @@ class ResponseFormat(BaseModel):
         return self
 
 
-class StructuredOutputs(BaseModel):
+class StructuredOutputs(Inner):
     """The same in vLLM's words."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
     json_: dict[str, Any] | str | None = Field(default=None, alias="json")
     json_object: bool | None = None
 
@@ -188,13 +210,13 @@ class Settings(Body):
     presence_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2.0, le=2.0)] | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100.0, le=100.0)]] | None = Field(
-        default=None, max_length=1024
+        default=None, max_length=MOST_BIASES
     )
     """Token ids, as text, and what is added to their logits."""
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
-    stop: Text | Annotated[list[Text], Field(max_length=MOST_STOPS)] | None = None
-    stop_token_ids: Annotated[list[Id], Field(max_length=128)] | None = None
+    stop: Text | Annotated[list[Text], Field(fail_fast=True, max_length=MOST_STOPS)] | None = None
+    stop_token_ids: Annotated[list[Id], Field(fail_fast=True, max_length=128)] | None = None
     include_stop_str_in_output: bool | None = None
     min_tokens: Annotated[int, Field(ge=0, le=TOKEN_LIMIT)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=TOKEN_LIMIT)] | None = None
@@ -206,6 +228,13 @@ class Settings(Body):
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     return_token_ids: bool | None = None
+
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _few(cls, given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > MOST_BIASES:
+            raise ValueError(f"found {len(given)} tokens; give at most {MOST_BIASES}")
+        return given
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

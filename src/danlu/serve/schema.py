@@ -58,11 +58,11 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True)
     role: ROLES
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
     name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
     tool_call_id: str | None = None
 
 
@@ -115,8 +115,8 @@ class NamedTool(BaseModel):
 class Asking(BaseModel):
     """What of a request the chat template sees."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
-    tools: list[Tool] | None = None
+    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)]
+    tools: Annotated[list[Tool], Field(fail_fast=True)] | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     """Go on with the last message, an assistant's, rather than begin one."""
@@ -169,9 +169,12 @@ class CompletionRequest(Settings):
 
     prompt: (
         str
-        | Annotated[list[str], Field(min_length=1, max_length=2048)]
-        | Annotated[list[Id], Field(min_length=1)]
-        | Annotated[list[Annotated[list[Id], Field(min_length=1)]], Field(min_length=1, max_length=2048)]
+        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=2048)]
+        | Annotated[list[Id], Field(fail_fast=True, min_length=1)]
+        | Annotated[
+            list[Annotated[list[Id], Field(fail_fast=True, min_length=1)]],
+            Field(fail_fast=True, min_length=1, max_length=2048),
+        ]
     )
     """Text or token ids, one or several. Control tokens written in a text are control tokens."""
     echo: bool | None = None
@@ -186,9 +189,12 @@ class EmbeddingRequest(Body):
     model: str | None = None
     input: (
         str
-        | Annotated[list[str], Field(min_length=1, max_length=2048)]
-        | Annotated[list[Id], Field(min_length=1)]
-        | Annotated[list[Annotated[list[Id], Field(min_length=1)]], Field(min_length=1, max_length=2048)]
+        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=2048)]
+        | Annotated[list[Id], Field(fail_fast=True, min_length=1)]
+        | Annotated[
+            list[Annotated[list[Id], Field(fail_fast=True, min_length=1)]],
+            Field(fail_fast=True, min_length=1, max_length=2048),
+        ]
     )
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
@@ -224,7 +230,7 @@ class DetokenizeRequest(Body):
     """POST /detokenize."""
 
     model: str | None = None
-    tokens: list[Id]
+    tokens: Annotated[list[Id], Field(fail_fast=True)]
 
 
 class CallRequest(Body):
