@@ -157,13 +157,27 @@ def test_what_clients_do_send_is_taken():
     assert silent == read(user(), called("c1"), result("c1", ""))
 
 
-@pytest.mark.parametrize("broken", ["", "{", "[1]", "null", '"text"', "5"])
+@pytest.mark.parametrize("broken", ["", "{", "[1]", "null", '"text"', "5", "[" * 100_000])
 def test_arguments_a_model_wrote_wrong_do_not_end_the_conversation(broken):
     chat = called("c1")
     chat["tool_calls"][0]["function"]["arguments"] = broken
     empty = json.loads(json.dumps(chat))
     empty["tool_calls"][0]["function"]["arguments"] = "{}"
     assert read(user(), chat, result("c1")) == read(user(), empty, result("c1"))
+
+
+def test_half_a_character_a_model_wrote_does_not_end_the_conversation():
+    chat, other = called("c1"), called("c1")
+    chat["tool_calls"][0]["function"]["arguments"] = '{"x": "a\\ud83d"}'
+    other["tool_calls"][0]["function"]["arguments"] = '{"x": "a?"}'
+    assert read(user(), chat, result("c1")) == read(user(), other, result("c1"))
+
+
+def test_what_is_nested_too_deep_is_a_refusal():
+    deep = json.loads("[" * 800 + "]" * 800)
+    with pytest.raises(Refusal, match="nested too deep; make it flatter") as refused:
+        read(user(), chat_template_kwargs={"x": deep})
+    assert refused.value.status == 400
 
 
 def test_a_message_may_be_gone_on_with():

@@ -49,7 +49,13 @@ BOTH = {
     ),
     "structured_outputs": (
         [None],
-        [{}, {"json": {"type": "boolean"}, "json_object": True}, {"regex": "a"}, {"json": "{"}],
+        [
+            {},
+            {"json": {"type": "boolean"}, "json_object": True},
+            {"regex": "a"},
+            {"json": "{"},
+            {"json": "[" * 99999},
+        ],
     ),
     "model": ([None, "tiny"], ["", "other", 5]),
     "return_token_ids": ([True], ["x"]),

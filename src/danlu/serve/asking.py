@@ -61,6 +61,8 @@ def asked(tokenizer: Tokenizer, given: Asking, reasoning: bool = False) -> Promp
         chat = encode_chat(tokenizer, messages, tools or None, begins, thinking, variables)
     except UserError as error:
         raise refused(error, "messages") from None
+    except RecursionError:
+        raise wrong("messages", "something in the chat is nested too deep", "make it flatter") from None
     if goes_on:
         return Prompt(_until_the_end(chat.ids, chat.offsets, chat.spans[-1].end))
     written = chat.text.rstrip()
@@ -207,7 +209,10 @@ def _call(call: ToolCall) -> dict[str, Any]:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:
+            json.dumps(arguments, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # half a character: no template could write it
+            arguments = json.loads(json.dumps(arguments, ensure_ascii=False).encode(errors="replace"))
+        except (ValueError, RecursionError):
             arguments = {}
     if not isinstance(arguments, dict):
         arguments = {}

@@ -107,3 +107,5 @@ def _of_vllm(given: StructuredOutputs) -> Any:
         return json.loads(given.json_)
     except ValueError as error:
         raise wrong("structured_outputs.json", f"not JSON: {error}", "a JSON schema") from None
+    except RecursionError:
+        raise wrong("structured_outputs.json", "is nested too deep", "make it flatter") from None
