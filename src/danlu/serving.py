@@ -147,7 +147,11 @@ def command(
 
         server = running.Server(app.build(house), worker, grace, ready)
         house.hang_up = server.hang_up
-        running.run(server, sock)
+        try:
+            running.run(server, sock)
+        except SystemExit:  # uvicorn's, where it could not start
+            if not worker.failure:
+                raise
         if failure := worker.failure:
             told = str(failure) or type(failure).__name__
             raise UserError(f"the engine failed, so the server has ended: {told}", "the lines above say more")
