@@ -11,7 +11,7 @@ import click
 @click.argument("stage", metavar="STAGE|FILE.yaml")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 def command(stage: str, settings: tuple[str, ...]) -> None:
-    """Train STAGE: pretrain, sft, reason, or a YAML file of your own.
+    """Train STAGE: pretrain, sft, reason, tool_sft, or a YAML file of your own.
 
     KEY=VALUE settings come on top of the file; 'danlu config STAGE' prints every key.
 
