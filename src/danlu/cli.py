@@ -15,7 +15,7 @@ COMMANDS = {
     "train": ("danlu.training", "Train a stage: a name in configs/ or a YAML file, then key=value."),
     "config": ("danlu.explain", "Print every key of a stage with its default and meaning."),
     "chat": ("danlu.chat", "Talk to finished weights, or answer --prompt and leave."),
-    "data": ("danlu.data_commands", "Check, show, convert and prepare data, tools' too; write a starter set."),
+    "data": ("danlu.data_commands", "Check, show, convert and prepare data; write a starter set."),
     "tokenizer": (
         "danlu.tokenizer_commands",
         "Train or measure a tokenizer; extend or trim a vocabulary.",
@@ -38,7 +38,7 @@ def cli() -> None:
     \b
     danlu train pretrain model=26m data.train=corpus.jsonl
     danlu train sft model=26m from=out/pretrain_512 data.train=chats.jsonl
-    danlu chat out/full_sft_512
+    danlu serve out/full_sft_512
     """
 
 
