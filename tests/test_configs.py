@@ -37,7 +37,11 @@ def test_a_model_resolves_and_leaves_as_a_published_architecture(name):
 def allowed() -> list[Requirement]:
     """What pyproject.toml asks for, extras included. (A regular expression: Python 3.10 reads no TOML.)"""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    lists = re.findall(r"^(?:requires|dependencies|convert|data|serve|mcp|track|test) = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+    lists = re.findall(
+        r"^(?:requires|dependencies|convert|data|serve|mcp|track|test) = \[(.*?)\]$",
+        text,
+        re.MULTILINE | re.DOTALL,
+    )
     return [Requirement(word) for each in lists for word in re.findall(r'"([^"]+)"', each)]
 
 
