@@ -215,8 +215,11 @@ def measure(
     played: list[Played] = []
     problem: BaseException | None = None
     progress = Progress(len(cases))
-    # Whoever ends us kindly finds what was played in the report, as after Ctrl-C.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever ends us kindly finds what was played in the report, as after Ctrl-C; and a shell that starts us
+    # in the background leaves Ctrl-C ignored.
+    before = [
+        (each, signal.signal(each, signal.default_int_handler)) for each in (signal.SIGTERM, signal.SIGINT)
+    ]
     try:
         for each in play.play(cases, model, boxes.toolboxes(mcp), rounds):
             played.append(each)
@@ -224,7 +227,8 @@ def measure(
     except (UserError, KeyboardInterrupt) as error:
         problem = error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each_signal, handler in before:
+            signal.signal(each_signal, handler)
         progress.close()
     if problem is None and not any(each.exchanges for each in played):
         problem = UserError(played[0].refused, "no question was answered; see what the server or model wants")

@@ -123,7 +123,10 @@ def test_what_was_played_is_in_the_report_when_it_is_ended_and_nothing_is_waited
         with subprocess.Popen([sys.executable, "-m", "danlu", "eval", "tools", *words], cwd=ROOT) as process:
             assert stuck.wait(60)
             process.send_signal(number)
-            assert process.wait(30) == 130
+            try:
+                assert process.wait(30) == 130
+            finally:
+                process.kill()
         over.set()
     told = json.loads(out.read_text())
     assert not told["complete"] and len(told["cases"]) == 2 and told["problem"] == "stopped"
