@@ -8,7 +8,7 @@
 #                                                                          指定权重
 #   bash run_all.sh eval tools                                             calls of tools, case by case
 #                                                                          逐个用例看工具调用
-#   bash run_all.sh eval tools --endpoint http://localhost:8000            of whatever is served there
+#   bash run_all.sh eval tools --endpoint localhost:8000                   of whatever is served there
 #                                                                          评测该地址上的服务
 #
 #   --weight NAME      a name in out/, or a folder

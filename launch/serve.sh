@@ -2,8 +2,8 @@
 # Serve finished weights behind OpenAI's API, with a page to talk to them: the newest in out/, or those named.
 # 以 OpenAI 兼容接口提供训练好的模型，并附对话页面：out/ 中最新的，或指定的。
 #
-#   bash run_all.sh serve                                 the newest weights, on http://127.0.0.1:8000
-#                                                         最新的权重，地址 http://127.0.0.1:8000
+#   bash run_all.sh serve                                 the newest weights, on 127.0.0.1:8000
+#                                                         最新的权重，地址 127.0.0.1:8000
 #   bash run_all.sh serve --weight full_sft --use-moe     out/full_sft_512_moe
 #                                                         指定权重
 #   bash run_all.sh serve --port 0 --name assistant       any free port, under a name of its own

@@ -47,7 +47,8 @@ def test_memory_does_not_grow_with_the_rows_that_went_through(kind, rows):
     command = [sys.executable, "-m", "bench.loader", "--hold", kind, "--rows", str(rows)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     held = json.loads(done.stdout)
-    assert max(held[1:]) - held[0] < 80 * rows  # bytes; rows that are kept take more
+    later = held[len(held) // 2 :]  # what the allocator takes in one piece, it takes at first
+    assert max(later) - later[0] < 80 * rows / 2  # bytes; rows that are kept take more
 
 
 def test_counting_is_not_done_where_steps_are_said(tmp_path, monkeypatch):
