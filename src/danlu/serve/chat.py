@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from danlu.generate.engine import Event
 from danlu.serve import asking, constraints, wishes
 from danlu.serve.flight import Flight, Told
 from danlu.serve.house import House, beside
 from danlu.serve.schema import ChatRequest, NamedTool
-from danlu.serve.stream import EventStream, Watch
+from danlu.serve.stream import written
 from danlu.serve.voice import Voice, call_id, dumped, scored
 from danlu.tools import parse
 
@@ -33,8 +33,6 @@ async def answer(house: House, given: ChatRequest, request: Request) -> Response
     if served.hidden(form, thoughts):
         options["show_control"] = True
     jobs = wishes.jobs(served, given, [prompt.ids], grammar, **options)
-    flight = house.worker.open(jobs, whole=not given.stream)
-    watch = Watch(request, house.worker, flight)
 
     def voice() -> Voice:
         parser = None
@@ -49,18 +47,9 @@ async def answer(house: House, given: ChatRequest, request: Request) -> Response
             with_stop=bool(given.include_stop_str_in_output),
         )
 
-    talk = _Talk(house, given, flight, prompt.ids, voice)
-    try:
-        first = await flight.take()
-        if not given.stream:
-            return JSONResponse(talk.whole(first))
-    except BaseException:
-        watch.end()
-        raise
-    finally:
-        if not given.stream:
-            watch.end()
-    return EventStream(talk.stream(first), watch, house.hang_up)
+    return await written(
+        house, request, jobs, given.stream, lambda flight: _Talk(house, given, flight, prompt.ids, voice)
+    )
 
 
 class _Talk:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from danlu.generate.engine import Event, Scored
 from danlu.serve import asking, constraints, wishes
@@ -17,7 +17,7 @@ from danlu.serve.flight import Flight, Told
 from danlu.serve.house import House, beside
 from danlu.serve.schema import CompletionRequest
 from danlu.serve.served import Served
-from danlu.serve.stream import EventStream, Watch
+from danlu.serve.stream import written
 from danlu.serve.voice import Voice, dumped, finite
 
 
@@ -34,20 +34,9 @@ async def answer(house: House, given: CompletionRequest, request: Request) -> Re
         if given.echo:
             options["prompt_logprobs"] = given.logprobs
     jobs = wishes.jobs(served, given, prompts, grammar, **options)
-    flight = house.worker.open(jobs, whole=not given.stream)
-    watch = Watch(request, house.worker, flight)
-    talk = _Talk(house, given, flight, prompts)
-    try:
-        first = await flight.take()
-        if not given.stream:
-            return JSONResponse(talk.whole(first))
-    except BaseException:
-        watch.end()
-        raise
-    finally:
-        if not given.stream:
-            watch.end()
-    return EventStream(talk.stream(first), watch, house.hang_up)
+    return await written(
+        house, request, jobs, given.stream, lambda flight: _Talk(house, given, flight, prompts)
+    )
 
 
 def prompts_of(served: Served, given: Any, begin: bool) -> list[list[int]]:

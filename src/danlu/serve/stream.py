@@ -12,14 +12,15 @@ is over is hung up on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from danlu.serve.flight import Flight
+from danlu.serve.flight import Flight, Job, Told
+from danlu.serve.house import House
 from danlu.serve.problems import Refusal
 from danlu.serve.voice import dumped
 from danlu.serve.worker import Worker
@@ -117,6 +118,35 @@ class EventStream(Response):
         finally:
             await self.pieces.aclose()
         await send({"type": "http.response.body", "body": DONE, "more_body": False})
+
+
+class Talk(Protocol):
+    """The answers to one request, on their way into JSON."""
+
+    def whole(self, told: Told) -> dict[str, Any]:
+        """Return the complete answer."""
+
+    def stream(self, told: Told) -> AsyncGenerator[list[str], None]:
+        """Yield the chunks of the answer."""
+
+
+async def written(
+    house: House, request: Request, jobs: Sequence[Job], stream: bool | None, talk: Callable[[Flight], Talk]
+) -> Response:
+    """Let answers be written; return them whole, or as they come."""
+    flight = house.worker.open(jobs, whole=not stream)
+    watch = Watch(request, house.worker, flight)
+    try:
+        answers = talk(flight)
+        first = await flight.take()
+        if stream:
+            return EventStream(answers.stream(first), watch, house.hang_up)
+        whole = JSONResponse(answers.whole(first))
+    except BaseException:
+        watch.end()
+        raise
+    watch.end()
+    return whole
 
 
 def _body(data: bytes) -> dict[str, Any]:
