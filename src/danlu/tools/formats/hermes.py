@@ -17,11 +17,10 @@ from danlu.tools.objects import call_object
 from danlu.tools.tape import Marks, Tape, Wait
 from danlu.tools.told import Told
 
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
-
 
 class Hermes:
-    opens: tuple[str, ...] = (OPEN,)
+    opens: tuple[str, ...] = ("<tool_call>",)
+    close = "</tool_call>"
     first: tuple[str, ...] = ()
 
     def __init__(self, tools: Sequence[dict[str, Any]] = ()) -> None:
@@ -29,8 +28,8 @@ class Hermes:
 
     def calls(self, tape: Tape, told: Told, mark: str) -> Wait:
         yield from tape.space()
-        yield from call_object(tape, told, stop=CLOSE)
-        yield from closed(tape, told, CLOSE, OPEN)
+        yield from call_object(tape, told, stop=self.close)
+        yield from closed(tape, told, self.close, *self.opens)
 
 
 def closed(tape: Tape, told: Told, close: str, again: str) -> Wait:
