@@ -7,7 +7,7 @@ import importlib
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import click
@@ -92,25 +92,15 @@ class Session:
 
     def run(self, typed: Iterator[str]) -> None:
         """Answer line after line until the user leaves."""
-        # A shell that starts us in the background leaves Ctrl-C ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        interrupted = False
-        for line in typed:
-            if line == INTERRUPT:
-                if interrupted:
-                    return
-                self.hint("again")
-                interrupted = True
-                continue
-            interrupted = False
-            try:
-                if line.startswith("/") and not line.startswith("//"):
-                    if self.obey(*line[1:].split(maxsplit=1)):
-                        return
-                elif line.strip():
-                    interrupted = self.answer(line.removeprefix("/") if line.startswith("//") else line)
-            except UserError as error:
-                click.secho(str(error), fg="red", err=True)
+        attend(typed, lambda: self.hint("again"), self.heed)
+
+    def heed(self, line: str) -> bool:
+        """Do what a line asks; return whether Ctrl-C stopped it."""
+        if line.startswith("/") and not line.startswith("//"):
+            if self.obey(*line[1:].split(maxsplit=1)):
+                raise Leave
+            return False
+        return bool(line.strip()) and self.answer(line.removeprefix("/") if line.startswith("//") else line)
 
     def answer(self, text: str) -> bool:
         """Stream the answer to `text`; return whether Ctrl-C stopped it."""
@@ -239,6 +229,34 @@ class Painter:
         if text:
             sys.stdout.write(text)
             sys.stdout.flush()
+
+
+class Leave(Exception):
+    """The user has said goodbye."""
+
+
+def attend(typed: Iterator[str], again: Callable[[], None], heed: Callable[[str], bool]) -> None:
+    """Heed line after line until the user leaves, by a command or by Ctrl-C twice; mistakes are told.
+
+    `heed` says whether Ctrl-C stopped it, `again` what one more will do.
+    """
+    # A shell that starts us in the background leaves Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupted = False
+    for line in typed:
+        if line == INTERRUPT:
+            if interrupted:
+                return
+            again()
+            interrupted = True
+            continue
+        interrupted = False
+        try:
+            interrupted = heed(line)
+        except UserError as error:
+            click.secho(str(error), fg="red", err=True)
+        except Leave:
+            return
 
 
 def lines(prompt: str) -> Iterator[str]:

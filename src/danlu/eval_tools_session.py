@@ -11,7 +11,6 @@ history, as they do for the model.
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import click
 
 from danlu.base.errors import UserError, nearest
-from danlu.chat_session import INTERRUPT, lines
+from danlu.chat_session import Leave, attend, lines
 from danlu.evaluate.tools.boxes import toolboxes
 from danlu.evaluate.tools.play import Model
 from danlu.evaluate.tools.talk import Messages, answer
@@ -75,30 +74,20 @@ class Session:
 
     def run(self, typed: Iterator[str]) -> None:
         """Answer line after line until the user leaves."""
-        # A shell that starts us in the background leaves Ctrl-C ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         names = ", ".join(tool["function"]["name"] for tool in self.tools)
         about = self.model.about
         self.hint("hello", name=about.get("model") or about.get("folder"), tools=names)
-        interrupted = False
-        for line in typed:
-            if line == INTERRUPT:
-                if interrupted:
-                    return
-                self.hint("again")
-                interrupted = True
-                continue
-            interrupted = False
-            line = line.strip()
-            try:
-                if line.removeprefix("/") in LEAVE:
-                    return
-                if line.startswith("/"):
-                    self.obey(line)
-                elif line:
-                    interrupted = self.ask(line)
-            except UserError as error:
-                click.secho(str(error), fg="red", err=True)
+        attend(typed, lambda: self.hint("again"), self.heed)
+
+    def heed(self, line: str) -> bool:
+        """Do what a line asks; return whether Ctrl-C stopped it."""
+        line = line.strip()
+        if line.removeprefix("/") in LEAVE:
+            raise Leave
+        if line.startswith("/"):
+            self.obey(line)
+            return False
+        return bool(line) and self.ask(line)
 
     def ask(self, text: str) -> bool:
         """Show what the model calls and what it answers; return whether Ctrl-C stopped it."""
