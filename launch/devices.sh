@@ -1,10 +1,12 @@
 # shellcheck shell=bash disable=SC2034
-# Which devices of this host a launcher uses: those of --devices, else those its environment leaves it, else all.
-# Part of launch/engine.sh. choose_devices fills
+# Which devices of this host a launcher uses: those of --devices, else those its environment leaves it, else all;
+# and what `docker run` is told of them. Part of launch/engine.sh. choose_devices fills
 #
 #   KIND      npu, cuda or cpu
 #   CHOSEN    their numbers, ascending: /dev/davinci2 is 2
-#   LIMITED   1 where they are fewer than there are, so that a process must be told
+#   LIMITED   1 where a process must be told, for they were asked for
+#
+# The other half of this, for `danlu vllm`, is src/danlu/device/hosting.py: the same tables, the same words.
 
 KIND='' CHOSEN=() LIMITED=0
 
@@ -67,4 +69,83 @@ asked_devices() {
 joined() {
   local IFS=,
   printf '%s\n' "$*"
+}
+
+# first_there PATHS...: the first of these paths that the host has; fails if there is none.
+first_there() {
+  local path
+  for path in "$@"; do
+    if [[ -e ${HOST_ROOT:-}$path ]]; then
+      echo "$path"
+      return
+    fi
+  done
+  return 1
+}
+
+# counted WORDS...: 0,1,... for as many words: how a container numbers the devices it was handed.
+counted() { seq -s , 0 $(($# - 1)); }
+
+# give_npu NUMBERS...: in `given`, what hands a container these chips: Ascend's own runtime, else device files and driver.
+give_npu() {
+  local number
+  if first_there "$(matrix container_npu runtime)" >/dev/null && [[ $CONTAINERS_ARE == docker ]]; then
+    given+=(--runtime ascend)
+  else
+    for number in "$@"; do given+=(--device "/dev/davinci$number"); done
+    give_driver
+  fi
+  given+=(--env "ASCEND_VISIBLE_DEVICES=$(joined "$@")" --env "$(visibility npu)=$(counted "$@")")
+}
+
+# give_driver: in `given`, the Ascend driver's device files and its parts, as far as they are there.
+give_driver() {
+  local part root=/usr/local/Ascend place
+  for part in $(matrix container_npu nodes); do
+    if first_there "$part" >/dev/null; then given+=(--device "$part"); fi
+  done
+  place=$(installed_at)
+  for part in $(matrix container_npu driver); do
+    if first_there "$place/driver/$part" >/dev/null; then
+      given+=(--volume "$place/driver/$part:$root/driver/$part:ro")
+    fi
+  done
+  for part in $(matrix container_npu files); do
+    if first_there "$part" >/dev/null; then given+=(--volume "$part:$part:ro"); fi
+  done
+}
+
+# installed_at: the folder the Ascend driver was installed in, as its installer wrote it down.
+installed_at() {
+  local line file
+  file=${HOST_ROOT:-}$(matrix container_npu install)
+  if [[ -r $file ]]; then
+    while IFS= read -r line; do
+      if [[ $line == Driver_Install_Path_Param=/* ]]; then
+        echo "${line#*=}"
+        return
+      fi
+    done <"$file"
+  fi
+  echo /usr/local/Ascend
+}
+
+# give_cuda NUMBERS...: in `given`, what hands a container these cards: NVIDIA's toolkit, or CDI. WSL hands over all.
+give_cuda() {
+  local number own toolkit cdi
+  own=$(counted "$@")
+  if [[ $(device_nodes cuda) == */dxg ]]; then
+    own=$(joined "$@")
+    set -- all
+  fi
+  read -ra toolkit <<<"$(matrix container_cuda toolkit)"
+  read -ra cdi <<<"$(matrix container_cuda cdi)"
+  if [[ $CONTAINERS_ARE == podman ]] || { ! first_there "${toolkit[@]}" && first_there "${cdi[@]}"; } >/dev/null; then
+    for number in "$@"; do given+=(--device "nvidia.com/gpu=$number"); done
+    given+=(--env NVIDIA_VISIBLE_DEVICES=void) # or a runtime that reads it would hand over more
+  else
+    if [[ $1 == all ]]; then given+=(--gpus all); else given+=(--gpus "\"device=$(joined "$@")\""); fi
+    given+=(--env "NVIDIA_VISIBLE_DEVICES=$(joined "$@")")
+  fi
+  given+=(--env "$(visibility cuda)=$own")
 }

@@ -5,10 +5,25 @@
 #   engine 'base serve' -m danlu serve out/x-hf     one process; the first word: parts of the environment
 #   engine_ranks base -m danlu train sft            one process a device, here and on every host of NODES
 #
+# Its options are those of every launcher that sources this:
+#
+#   --device KIND      ascend, cuda or cpu, whatever is found here
+#                      指定 ascend、cuda 或 cpu，不自动检测
+#   --devices LIST     some of its devices: 0-3 or 0,2
+#                      选用部分设备：0-3 或 0,2
+#   --runtime WORD     host or docker: this clone's environment, or a container
+#                      host 或 docker：本仓库的环境，或容器
+#   --offline          use no network
+#                      不使用网络
+#   --mirror           download from mirrors inside China
+#                      使用国内镜像
+#
 # Heeded of OPT, whether the launcher documents them or not: runtime (host or docker), device, devices.
 # Several hosts: the same command on each, with NODES, NODE_RANK and MASTER_ADDR (MASTER_PORT) in its environment.
 
 source launch/devices.sh
+source launch/container.sh
+source launch/explain.sh
 
 # engine PARTS WORDS...: Python with these words, as one process, in an environment with these parts.
 engine() {
@@ -57,11 +72,14 @@ check_hosts() {
   fi
 }
 
-# where PARTS WORDS...: run them where OPT[runtime] says.
+# where PARTS WORDS...: run them where OPT[runtime] says; `danlu vllm` makes a container of its own.
 where() {
-  case ${OPT[runtime]:-host} in
+  local runtime=${OPT[runtime]:-host}
+  if [[ "${*:2:3}" == '-m danlu vllm' ]]; then runtime=host; fi
+  case $runtime in
     host) on_host "$@" ;;
-    *) die "--runtime ${OPT[runtime]}?" "--runtime host" ;;
+    docker) in_container "$@" ;;
+    *) die "--runtime $runtime?" "--runtime host, --runtime docker" ;;
   esac
 }
 
@@ -71,5 +89,9 @@ on_host() {
   read -ra parts <<<"$1"
   need_environment "${parts[@]}"
   if ((LIMITED)); then shown=(env "$(visibility "$KIND")=$(joined "${CHOSEN[@]}")"); fi
-  become "${shown[@]}" .venv/bin/python "${@:2}"
+  if [[ $KIND == cpu || ${DRY_RUN:-0} == 1 ]]; then
+    become "${shown[@]}" .venv/bin/python "${@:2}"
+  else
+    explained "${shown[@]}" .venv/bin/python "${@:2}"
+  fi
 }
