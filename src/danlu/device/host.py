@@ -65,6 +65,11 @@ def why_no_cpp() -> str | None:
     return None
 
 
+def at(path: str) -> Path:
+    """Return a path of the host looked at: HOST_ROOT stands before it, as in the launchers."""
+    return Path(os.environ.get("HOST_ROOT", "") + path)
+
+
 def read(path: str) -> str:
     """Return what a small file says; nothing if it is not there."""
     try:

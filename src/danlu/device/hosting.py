@@ -3,7 +3,7 @@
     choose("auto")                     the kind of device whose files are here, else cpu
     KINDS["cuda"].numbers()            [0, 1, 2, 3]
     KINDS["cuda"].shown([0, 1])        {"CUDA_VISIBLE_DEVICES": "0,1"}, for a process
-    KINDS["cuda"].container([0, 1])    ["--gpus", '"device=0,1"'], for `docker run`
+    KINDS["cuda"].container([0, 1])    ["--shm-size", "8000m", "--gpus", '"device=0,1"'], for `docker run`
 
 A server runs on a torch of its own, often in a container, so nothing here asks ours. HOST_ROOT stands before
 every path looked at, as in the launchers, so that another host's files can be looked at too.
@@ -17,33 +17,19 @@ import re
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from danlu.base import matrix
 from danlu.base.errors import UserError, nearest
-from danlu.device import host
+from danlu.device import containers, host
+from danlu.device.host import at
 
 ALIASES = {"ascend": "npu"}
+# Where a maker's tool is, where it is not on the path.
+SMI = {"npu": ("/usr/local/bin/npu-smi", "/usr/local/sbin/npu-smi"), "cuda": (containers.WSL_SMI,)}
 ASK_CARDS = {
     "cuda": ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"],
     "npu": ["npu-smi", "info"],
 }
-# The Ascend driver's parts a container needs where no container runtime brings them.
-ASCEND_NODES = ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
-ASCEND_FILES = (
-    "/usr/local/dcmi",
-    "/usr/local/bin/npu-smi",
-    "/usr/local/sbin/npu-smi",
-    "/usr/local/Ascend/driver/lib64",
-    "/usr/local/Ascend/driver/version.info",
-    "/etc/ascend_install.info",
-)
-ASCEND_BEGIN = (
-    "for file in /usr/local/Ascend/ascend-toolkit/set_env.sh /usr/local/Ascend/nnal/atb/set_env.sh; do "
-    'if [ -f "$file" ]; then . "$file"; fi; done; exec "$@"'
-)
-# By what the chip's name holds: the suffix of the image's tag.
-ASCEND_IMAGES = {"310P": "-310p", "910_93": "-a3", "Ascend910": "-a3", "950": "-950dt"}
 
 
 @dataclass(frozen=True)
@@ -55,15 +41,15 @@ class Kind:
     """Its device files; their last number is the device's."""
     variable: str
     """The environment variable by which a process is shown some of them."""
-    in_container: Callable[[Sequence[int]], list[str]]
-    """What `docker run` is told, so that a container has them."""
     unfit: Callable[[str], str | None]
     """Why vLLM does not run on a chip of that name, or None."""
-    begin: tuple[str, ...] = ()
-    """What a container runs before the server's own words."""
+    images_alone: bool = False
+    """Whether vLLM for it is published as images and not as wheels."""
 
     def numbers(self) -> list[int]:
         """Return the numbers of the devices here."""
+        if self.name == "cuda" and containers.is_wsl():
+            return _cards_of_wsl()
         folder, _, form = self.pattern.rpartition("/")
         names = os.listdir(at(folder)) if form and at(folder).is_dir() else []
         return sorted(int(found[1]) for name in names if (found := re.fullmatch(form, name)))
@@ -74,12 +60,13 @@ class Kind:
 
     def container(self, numbers: Sequence[int]) -> list[str]:
         """Return what `docker run` is told, so that a container sees these devices."""
-        return self.in_container(numbers)
+        return containers.of_host() + containers.GIVE[self.name](numbers)
 
 
-def at(path: str) -> Path:
-    """Return a path of the host looked at."""
-    return Path(os.environ.get("HOST_ROOT", "") + path)
+def _cards_of_wsl() -> list[int]:
+    """Return the numbers of the cards behind WSL's one device file."""
+    told = _told([str(at(containers.WSL_SMI)), "--query-gpu=index", "--format=csv,noheader"])
+    return [int(line) for line in told.split() if line.isdigit()] or [0]
 
 
 def choose(asked: str) -> Kind:
@@ -100,11 +87,16 @@ def chip(kind: Kind) -> str:
     words = ASK_CARDS.get(kind.name)
     if words is None:
         return ""
+    tool = next((str(at(path)) for path in SMI.get(kind.name, ()) if at(path).exists()), words[0])
+    return chip_of(kind, _told([tool, *words[1:]]))
+
+
+def _told(words: Sequence[str]) -> str:
+    """Return what a command prints; nothing where there is none, or it does not answer."""
     try:
-        told = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False).stdout
+        return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return chip_of(kind, told)
 
 
 def chip_of(kind: Kind, told: str) -> str:
@@ -141,7 +133,9 @@ def image(kind: Kind, chip_name: str) -> str:
     """Return the container image that holds vLLM for a device, as configs/matrix.yaml pins it."""
     name = matrix.section("images")[f"vllm_{kind.name}"]
     if kind.name == "npu":
-        suffix = next((tag for part, tag in ASCEND_IMAGES.items() if part in chip_name), "")
+        patterns = matrix.section("chip").items()
+        generation = next((name for name, pattern in patterns if re.search(pattern, chip_name)), "")
+        suffix = matrix.section("chip_image").get(generation, "")
         return f"{name}:v{matrix.section('ascend')['vllm_ascend']}{suffix}"
     version = matrix.section("private")[f"vllm_{kind.name}"]
     machine = {"AMD64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -187,39 +181,11 @@ def unfit_nvidia(chip_name: str) -> str | None:
     return None
 
 
-def give_nvidia(numbers: Sequence[int]) -> list[str]:
-    """Hand a container cards through NVIDIA's container toolkit."""
-    return ["--gpus", f'"device={",".join(map(str, numbers))}"', "--ipc", "host"]
-
-
-def give_ascend(numbers: Sequence[int]) -> list[str]:
-    """Hand a container chips by their device files, and what it needs of the driver."""
-    words = []
-    for node in [f"/dev/davinci{number}" for number in numbers] + list(ASCEND_NODES):
-        words += ["--device", node]
-    for file in ASCEND_FILES:
-        if at(file).exists():
-            words += ["--volume", f"{file}:{file}:ro"]
-    return [*words, "--ipc", "host"]
-
-
-def give_nothing(numbers: Sequence[int]) -> list[str]:
-    """Hand a container what vLLM needs on a processor: leave to bind memory and threads."""
-    return ["--security-opt", "seccomp=unconfined", "--cap-add", "SYS_NICE", "--ipc", "host"]
-
-
 # An accelerator before cpu, and in the order in which the launchers look.
 KINDS = {
-    "npu": Kind(
-        "npu",
-        r"/dev/davinci(\d+)",
-        "ASCEND_RT_VISIBLE_DEVICES",
-        give_ascend,
-        unfit_ascend,
-        ("bash", "-c", ASCEND_BEGIN, "--"),
-    ),
-    "cuda": Kind("cuda", r"/dev/nvidia(\d+)", "CUDA_VISIBLE_DEVICES", give_nvidia, unfit_nvidia),
-    "cpu": Kind("cpu", "", "", give_nothing, unfit_processor),
+    "npu": Kind("npu", r"/dev/davinci(\d+)", "ASCEND_RT_VISIBLE_DEVICES", unfit_ascend, images_alone=True),
+    "cuda": Kind("cuda", r"/dev/nvidia(\d+)", "CUDA_VISIBLE_DEVICES", unfit_nvidia),
+    "cpu": Kind("cpu", "", "", unfit_processor),
 }
 
 # What vLLM's last words mean where a device is to blame: pattern, meaning, remedy.

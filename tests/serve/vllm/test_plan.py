@@ -65,8 +65,13 @@ def host(tmp_path):
 
 
 @pytest.fixture
-def ascend(host):
-    return lambda chip="910B3", count=8: host("davinci", count, "npu-smi", SMI.format(chip=chip))
+def ascend(host, tmp_path):
+    def made(chip="910B3", count=8):
+        host("davinci", count, "npu-smi", SMI.format(chip=chip))
+        for node in ("davinci_manager", "devmm_svm", "hisi_hdc"):
+            (tmp_path / "host/dev" / node).touch()
+
+    return made
 
 
 @pytest.fixture

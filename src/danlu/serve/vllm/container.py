@@ -6,15 +6,15 @@ The key comes from the environment of `docker run`, not from its words, which ev
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from danlu.device import containers
+from danlu.device.containers import engine
 from danlu.device.hosting import Kind
 
 MODEL = "/model"
-SHARED_MEMORY = "8g"
 
 
 class Address(Protocol):
@@ -35,11 +35,6 @@ def mounts(adapters: Sequence[tuple[str, str]]) -> dict[str, str]:
     return {str(Path(folder).resolve()): f"/adapters/{name}" for name, folder in adapters}
 
 
-def engine() -> str:
-    """Return the container engine: the one named, else docker."""
-    return os.environ.get("DANLU_CONTAINER_ENGINE") or "docker"
-
-
 def run(
     name: str,
     image: str,
@@ -51,7 +46,7 @@ def run(
     module: Sequence[str],
 ) -> list[str]:
     """Return the command that runs a Python module of an image in a container of that name."""
-    words = [engine(), "run", "--rm", "--init", "--name", name, "--shm-size", SHARED_MEMORY]
+    words = [engine(), "run", "--rm", "--init", "--name", name, "--label", "danlu=1"]
     words += kind.container(numbers)
     words += ["--publish", f"{address.host}:{address.port}:{address.port}"]
     for folder, place in folders.items():
@@ -60,5 +55,5 @@ def run(
         words += ["--env", f"{key}={value}"]
     if address.key:
         words += ["--env", "VLLM_API_KEY"]
-    begin = [*kind.begin, "python3", "-m", *module]
+    begin = [*containers.begin(kind.name), "python3", "-m", *module]
     return [*words, "--entrypoint", begin[0], image, *begin[1:]]

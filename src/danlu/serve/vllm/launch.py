@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from danlu.base.errors import UserError
-from danlu.serve.vllm import container, process, state
+from danlu.device.containers import engine
+from danlu.serve.vllm import process, state
 from danlu.serve.vllm.failures import death
 from danlu.serve.vllm.plan import UNSET, Plan
 from danlu.serve.vllm.progress import Progress, Tail, step_of
@@ -181,8 +182,6 @@ def stop(server: Server, patience: float = process.PATIENCE) -> bool:
     server.write()
     killed = process.end(server.pid, server.identity, server.members, patience)
     if server.container:  # its client may have gone without it
-        subprocess.run(
-            [container.engine(), "rm", "--force", server.container], capture_output=True, check=False
-        )
+        subprocess.run([engine(), "rm", "--force", server.container], capture_output=True, check=False)
     server.forget()
     return killed

@@ -113,7 +113,7 @@ def look(wish: Wish) -> Host:
     python = find_python()
     runtime = wish.runtime
     if runtime == "auto":  # for Ascend it is published as images alone
-        runtime = "docker" if kind.begin and python is None else "host"
+        runtime = "docker" if kind.images_alone and python is None else "host"
     return Host(kind, hosting.chip(kind), runtime, python if runtime == "host" else None)
 
 
