@@ -1,32 +1,26 @@
 #!/usr/bin/env bash
-# Talk to finished weights: the newest in out/, or those named.
-# 与训练好的模型对话：out/ 中最新的，或指定的。
+# Talk to finished weights: those named, the newest, or the starter's.
+# 与训练好的模型对话：指定的、最新的，或入门模型。
 #
 #   bash run_all.sh chat                                  the newest weights
 #                                                         最新的权重
-#   bash run_all.sh chat --weight full_sft --use-moe      out/full_sft_512_moe
+#   bash run_all.sh chat --weight full_sft --use-moe      the newest out/full_sft_..._moe
 #                                                         指定权重
 #   bash run_all.sh chat --prompt 'What is steel?'        one answer
 #                                                         回答一个问题
 #
-#   --weight NAME      a name in out/, or a folder
-#                      out/ 中的名称，或一个目录
-#   --hidden-size N    width of the model, as in its folder's name
-#                      模型宽度，与目录名一致
-#   --use-moe          the mixture of experts of that name
-#                      该名称的 MoE 模型
-#   ...                goes to danlu chat
-#                      交给 danlu chat
+#   ...                       goes to danlu chat
+#                             交给 danlu chat
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/lib.sh
+source launch/weights.sh
+source launch/engine.sh
 
 main() {
   options "${BASH_SOURCE[0]}" "$@"
-  local folder
-  folder=$(weights "${OPT[weight]:-}")
-  need_environment base
-  become .venv/bin/python -m danlu chat "$folder" "${WORDS[@]}"
+  weights
+  engine base -m danlu chat "$FOLDER" ${OPT[device]:+--device "$(accelerator)"} "${WORDS[@]}"
 }
 
 main "$@"

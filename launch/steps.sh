@@ -110,6 +110,35 @@ step() {
   bash "$script" "${words[@]}"
 }
 
+# steps_in_turn: perform all of STEPS, and tell how long each took; one that fails, or Ctrl-C, ends the story.
+steps_in_turn() {
+  local i status
+  trap 'STOPPED=130' INT
+  trap 'STOPPED=143' TERM
+  for i in "${!STEPS[@]}"; do
+    say "$(t "step $((i + 1)) of ${#STEPS[@]}" "第 $((i + 1)) 步，共 ${#STEPS[@]} 步"): ${STEPS[i]}"
+    status=0
+    timed "${STEPS[i]}" step "$i" || status=$?
+    status=${STOPPED:-$status}
+    if ((status > 0)); then
+      warn "$(t "${STEPS[i]} ended with $status" "${STEPS[i]} 以 $status 结束")" \
+        "$(t "mend it, then go on:" "修正后继续：") bash run_all.sh $(again "$status" "$i")"
+      exit "$status"
+    fi
+  done
+  say "$(t "all done" 全部完成): $TIMES"
+}
+
+# again STATUS NUMBER: the words with which to go on from that step.
+again() {
+  local words=("${GIVEN[@]}")
+  if (($1 >= 128)) && [[ $(launcher "${STEPS[$2]}") == launch/train.sh ]] && ! grep -qx -- --resume < <(printf '%s\n' "${words[@]}"); then
+    words+=(--resume)
+  fi
+  words+=("${STEPS[@]:$2}" "${REST[@]}")
+  printf '%q ' "${words[@]}"
+}
+
 # help: what run_all.sh is, and every step, preset and option that is there.
 help() {
   local name file
@@ -126,7 +155,7 @@ help() {
   printf '\n%s\n' "$(t Options 选项)"
   entry --dry-run "$(t "print the commands, run nothing" "只打印命令，不执行")"
   entry "--lang zh|en" "$(t "the language of what is said" "提示语言")"
-  while read -r file; do header "$file" | translated | grep '^  --'; done < <(launchers) | sort -u -k 1,1
+  while read -r file; do manual "$file" | grep '^  --'; done < <(launchers) | sort -u -k 1,1
 }
 
 # entry NAME TEXT: one line of a table.

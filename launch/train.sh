@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Train one stage on the devices of this host.
-# 在本机的设备上训练一个阶段。
+# Train one stage on the devices of this host; where no data is named, the starter's, in minutes.
+# 在本机的设备上训练一个阶段；没有指定数据时用几分钟训练入门模型。
 #
 #   bash run_all.sh train pretrain data.train=corpus.jsonl         with settings of its own
 #                                                                  带自己的设置
-#   bash run_all.sh pretrain sft --set epochs=2                    stages by name, one after the other
-#                                                                  按名称依次训练
+#   bash run_all.sh sft --set data.train=a.jsonl --set epochs=2    a stage by its name
+#                                                                  按名称训练
+#   bash run_all.sh --use-moe pretrain sft tool_sft                the starter's stages, those that are not
+#                                                                  there yet or older than what they come from
+#                                                                  入门模型的各阶段；已有且不旧的不再训练
 #   NODES=2 NODE_RANK=0 MASTER_ADDR=host0 bash run_all.sh train …  alike on each of several hosts
 #                                                                  多机：每台主机同样执行
 #
@@ -23,91 +26,103 @@
 #                             数值格式
 #   --set KEY=VALUE...        any key of the stage: danlu config STAGE
 #                             该阶段的任意设置
-#   --resume                  go on from the newest checkpoint of --set run_dir=...
+#   --resume                  go on from the newest checkpoint, of --set run_dir=... or the newest run
 #                             从最近的检查点继续
-#   --device KIND             ascend, cuda or cpu, whatever is found here
-#                             指定 ascend、cuda 或 cpu，不自动检测
-#   --devices LIST            some of them: 0-3 or 0,2
-#                             选用部分设备
 #   ...                       the stage, then KEY=VALUE
 #                             阶段名，然后是 KEY=VALUE
 set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/lib.sh
-
-# The weights a stage starts from when nobody says: those the stage before it leaves.
-declare -rA AFTER=([sft]=pretrain [reason]=full_sft)
+source launch/makes.sh
+source launch/engine.sh
 
 main() {
+  local name config settings=() asked
   options "${BASH_SOURCE[0]}" "$@"
-  local name=${WORDS[0]:-} settings=() command=()
-  name=$(stage "$name")
+  name=$(stage "${WORDS[0]:-}")
   if [[ $name != *.y*ml ]] && ! grep -qxF -- "$name" < <(stages); then
     die "$(t "there is no stage '$name'" "没有阶段「$name」")" "$(stages | paste -s -d ' ' -)"
   fi
-  collect_settings "$name"
-  choose_devices
-  need_environment base
-  become "${command[@]}" -m danlu train "${OPT[config]:-$name}" "${settings[@]}"
+  config=${OPT[config]:-$name}
+  asked_settings
+  if wants_starter; then
+    asked=${#settings[@]} config=configs/starter/$name.yaml
+    say "$(t "no data was named: the starter's recipe, $config" "没有指定数据：使用入门配方 $config")"
+    if ((asked == 0)) && [[ -z ${OPT[from]:-} ]]; then
+      starter "$name"
+      if [[ -n $TIMES && ${DRY_RUN:-0} != 1 ]]; then say "$(t "done" 完成): $TIMES"; fi
+      return
+    fi
+    starter_data
+  fi
+  start_from
+  engine_ranks base -m danlu train "$config" "${settings[@]}"
 }
 
-# collect_settings STAGE: all that was asked for as the engine's own KEY=VALUE words, in `settings`.
-collect_settings() {
-  local from=${OPT[from]:-${AFTER[$1]:-}} model
-  mapfile -t settings < <(printf '%s' "${OPT[set]:-}" && printf '%s\n' "${WORDS[@]:1}")
-  if ((${#WORDS[@]} < 2)); then unset 'settings[-1]'; fi
-
-  # With weights to start from, the shape says which; without, what to build.
-  if [[ -n $from ]] && ! setting from "$1" >/dev/null; then
-    from=$(weights "$from")
-    settings+=("from=$from")
-  else
-    if [[ -n ${OPT[use_moe]:-} ]]; then
-      if ! model=$(setting model "$1"); then die "$(t "--use-moe: of which model?" "--use-moe：哪个模型？")" "--set model=26m"; fi
-      settings+=("model=${model%-moe}-moe")
-    fi
-    if [[ -n ${OPT[hidden_size]:-} ]]; then settings+=("model.hidden_size=${OPT[hidden_size]}"); fi
-    if [[ -n ${OPT[num_hidden_layers]:-} ]]; then settings+=("model.num_hidden_layers=${OPT[num_hidden_layers]}"); fi
-  fi
+# asked_settings: what was asked for in so many words, as the engine's KEY=VALUE, in `settings`.
+asked_settings() {
+  if [[ -n ${OPT[set]:-} ]]; then mapfile -t settings <<<"${OPT[set]%$'\n'}"; fi
+  settings+=("${WORDS[@]:1}")
   if [[ -n ${OPT[dtype]:-} ]]; then settings+=("dtype=${OPT[dtype]}"); fi
-  if [[ -n ${OPT[resume]:-} ]]; then settings+=(resume=true); fi
+}
+
+# wants_starter: whether nothing says what to train on, and the starter has a recipe for this stage.
+wants_starter() {
+  local key
+  if [[ -n ${OPT[config]:-} || ! -f configs/starter/$name.yaml ]]; then return 1; fi
+  for key in data.train run_dir; do
+    if setting "$key" >/dev/null; then return 1; fi
+  done
+}
+
+# start_from: add to `settings` the weights to start from, or what to build where there are none.
+start_from() {
+  local from=${OPT[from]:-} model
+  if [[ $name == *.y*ml ]] || setting from >/dev/null; then
+    from=''
+  elif [[ -n $from && ($from == *://* || $from == */*/* || -d $from) ]]; then
+    settings+=("from=$from") # a hub's, or a folder
+  elif [[ -n $from ]]; then
+    need_finished "$from"
+    settings+=("from=$FOLDER")
+  elif [[ -n ${BEFORE[$name]:-} && $config == configs/starter/* ]]; then
+    starter "${BEFORE[$name]}"
+    settings+=("from=$FOLDER")
+  elif [[ -n ${BEFORE[$name]:-} ]]; then
+    need_finished "$(weight_of "${BEFORE[$name]}")"
+    settings+=("from=$FOLDER")
+  else
+    build_model
+  fi
+  if [[ -n ${OPT[resume]:-} ]] && ! setting resume >/dev/null; then settings+=(resume=true); fi
   if [[ -n ${OPT[device]:-} ]]; then settings+=("device=$(accelerator)"); fi
 }
 
-# setting KEY STAGE: the value the words so far give it, else the configuration; fails if neither does.
+# build_model: add to `settings` the shape asked for by options.
+build_model() {
+  local model
+  if [[ -n ${OPT[use_moe]:-} ]]; then
+    if ! model=$(setting model); then die "$(t "--use-moe: of which model?" "--use-moe：哪个模型？")" "--set model=26m"; fi
+    settings+=("model=${model%-moe}-moe")
+  fi
+  if [[ -n ${OPT[hidden_size]:-} ]]; then settings+=("model.hidden_size=${OPT[hidden_size]}"); fi
+  if [[ -n ${OPT[num_hidden_layers]:-} ]]; then settings+=("model.num_hidden_layers=${OPT[num_hidden_layers]}"); fi
+}
+
+# setting KEY: the value the words so far give it, else the configuration; fails if neither does.
 setting() {
-  local word file=${OPT[config]:-configs/$2.yaml}
+  local word file=$config
+  if [[ $file != *.y*ml ]]; then file=configs/$file.yaml; fi
   for word in "${settings[@]}"; do
     if [[ $word == "$1="* ]]; then
-      echo "${word#*=}"
+      printf '%s\n' "${word#*=}"
       return
     fi
   done
-  sed -n "s/^$1: *//p" "$file" | grep .
-}
-
-# choose_devices: which devices, and how many processes, as the beginning of `command`.
-choose_devices() {
-  local kind ids=() processes=1
-  kind=$(accelerator)
-  if [[ $kind != cpu ]]; then processes=$(device_nodes "$kind" | wc -l); fi
-  if [[ -n ${OPT[devices]:-} ]]; then
-    mapfile -t ids < <(device_ids "${OPT[devices]}")
-    processes=${#ids[@]}
-    case $kind in
-      npu) command=(env "ASCEND_RT_VISIBLE_DEVICES=$(paste -s -d , - < <(printf '%s\n' "${ids[@]}"))") ;;
-      cuda) command=(env "CUDA_VISIBLE_DEVICES=$(paste -s -d , - < <(printf '%s\n' "${ids[@]}"))") ;;
-    esac
-  fi
-  command+=(.venv/bin/python)
-  if ((processes * ${NODES:-1} > 1)); then
-    command+=(-m torch.distributed.run --nproc-per-node "$processes" --nnodes "${NODES:-1}")
-    if ((${NODES:-1} > 1)); then
-      : "${NODE_RANK:?is unset; every host has its own, from 0}" "${MASTER_ADDR:?is unset; the first host}"
-      command+=(--node-rank "$NODE_RANK" --master-addr "$MASTER_ADDR" --master-port "${MASTER_PORT:-29500}")
-    else
-      command+=(--standalone)
-    fi
+  if [[ $1 == data.* ]]; then # a section's key
+    sed -n '/^data:/,/^[^ ]/s/^  '"${1#data.}"': *//p' "$file" | grep .
+  else
+    sed -n "s/^$1: *//p" "$file" | grep .
   fi
 }
 

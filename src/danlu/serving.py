@@ -26,6 +26,8 @@ WORDS = {
         "page": "  page    {url}/",
         "curl": "  ask     curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} "
         '-d \'{{"messages": [{{"role": "user", "content": "hello"}}]}}\'',
+        "client": "  Python  OpenAI(base_url='{url}/v1', api_key='{secret}').chat.completions"
+        ".create(model='{name}', messages=[...])",
         "stop": "  Ctrl-C lets answers under way come to their end, twice ends now.",
         "bye": "served {count} requests",
     },
@@ -35,6 +37,8 @@ WORDS = {
         "page": "  页面    {url}/",
         "curl": "  提问    curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} "
         '-d \'{{"messages": [{{"role": "user", "content": "你好"}}]}}\'',
+        "client": "  Python  OpenAI(base_url='{url}/v1', api_key='{secret}').chat.completions"
+        ".create(model='{name}', messages=[...])",
         "stop": "  Ctrl-C 等进行中的回答结束后退出，再按一次立即退出。",
         "bye": "共回答 {count} 个请求",
     },
@@ -147,7 +151,8 @@ def command(
         def ready() -> None:
             key = " -H 'Authorization: Bearer KEY'" if keys else ""
             values = {"name": model.name, "url": url, "slots": slots, "length": model.max_len, "key": key}
-            for line in ("ready", "page", "curl", "stop"):
+            values["secret"] = "KEY" if keys else "none"
+            for line in ("ready", "page", "curl", "client", "stop"):
                 print(words[line].format(**values), file=sys.stderr, flush=True)
 
         server = running.Server(app.build(house), worker, grace, ready)

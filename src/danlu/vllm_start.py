@@ -75,6 +75,12 @@ class Numbers(click.ParamType):
     help="Its own environment here, or a container. [auto]",
 )
 @click.option(
+    "--backend",
+    default="auto",
+    type=click.Choice(["auto", "builtin"]),
+    help="builtin: the built-in server in vLLM's place. [vLLM where it can]",
+)
+@click.option(
     "--image", default="", metavar="NAME", help="The container's image. [the one pinned for the device]"
 )
 @click.option(

@@ -30,6 +30,7 @@ from danlu.serve.vllm.unfit import Host, unfit
 
 MODULE = "vllm.entrypoints.openai.api_server"
 SETUP = "bash run_all.sh setup --with vllm, or DANLU_VLLM_PYTHON=the Python of an environment with vLLM"
+ASKED = "the built-in server, as asked"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 KEY = "DANLU_API_KEY"
 # The trainer's own settings lead into no other environment.
@@ -55,6 +56,8 @@ class Wish:
     insecure: bool = False
     name: str = ""
     runtime: str = "auto"
+    backend: str = "auto"
+    """builtin: the built-in server, whatever vLLM could do."""
     image: str = ""
     max_model_len: int | None = None
     dtype: str = ""
@@ -99,7 +102,7 @@ def plan(wish: Wish) -> Plan:
     _check(wish)
     model = read(wish.folder)
     host = look(wish)
-    why = unfit(host, model)
+    why = ASKED if wish.backend == "builtin" else unfit(host, model)
     if why:
         return _built_in(wish, model, host, why)
     if host.runtime == "host" and host.python is None:
@@ -218,7 +221,7 @@ def _built_in(wish: Wish, model: Model, host: Host, why: str) -> Plan:
         command += ["--adapter", f"{adapter}={folder}"]
     command += ["--insecure"] if wish.insecure else []
     chosen: Sequence[int] = sorted(set(wish.devices)) or host.kind.numbers()
-    remarks = [f"{why}; the built-in server answers instead"]
+    remarks = [why if why == ASKED else f"{why}; the built-in server answers instead"]
     if len(chosen) > 1:
         remarks.append(f"it computes on one device: {host.kind.name} {chosen[0]}")
     if wish.words:
