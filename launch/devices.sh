@@ -40,7 +40,7 @@ choose_devices() {
     listed=$(asked_devices "$KIND" "${OPT[devices]}" "${here[@]}")
     mapfile -t CHOSEN <<<"$listed"
     LIMITED=1
-  elif [[ -n $variable && -n ${!variable:-} ]]; then # a scheduler's choice, or the user's: passed on as it is
+  elif [[ -n $variable && -n ${!variable+set} ]]; then # a scheduler's choice, or the user's: passed on as it is
     IFS=, read -ra CHOSEN <<<"${!variable}"
   else
     CHOSEN=("${here[@]}")

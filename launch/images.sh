@@ -26,10 +26,12 @@ train_image() {
 
 # image_suffix CHIP: what the tag of an Ascend image ends in for a chip of that name.
 image_suffix() {
-  local generation pattern
+  local generation pattern name suffix
   while read -r generation pattern; do
     if [[ $1 =~ $pattern ]]; then
-      matrix chip_image "$generation"
+      while read -r name suffix; do
+        if [[ $name == "$generation" ]]; then echo "$suffix"; fi
+      done < <(matrix chip_image)
       return
     fi
   done < <(matrix chip)

@@ -13,6 +13,7 @@ CLEAN = {
     for key, value in os.environ.items()
     if not key.startswith(("DANLU_", "PIP_", "LC_"))
     and key not in ("ACCELERATOR", "DRY_RUN", "HOST_ROOT", "NODES")
+    and not key.endswith("_VISIBLE_DEVICES")
 } | {"LANG": "C.UTF-8"}
 
 
