@@ -100,12 +100,12 @@ give_host() {
   least=$(matrix requirements docker)
   found=$(ask_engine --version | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -n 1) || found=''
   if [[ $CONTAINERS_ARE == podman ]]; then
-    if ((UID)); then rootless=1; fi
+    if (($(id -u))); then rootless=1; fi
   elif [[ $(ask_engine info --format '{{.SecurityOptions}} {{.OperatingSystem}}') =~ rootless|Docker\ Desktop ]] && [[ $(system) != wsl ]]; then
     rootless=1
   fi
   if [[ -z $rootless ]]; then # else root inside is whoever calls
-    given+=(--user "$UID:$(id -g)" --volume "$PWD/.container/passwd:/etc/passwd:ro")
+    given+=(--user "$(id -u):$(id -g)" --volume "$PWD/.container/passwd:/etc/passwd:ro")
     give_groups
   fi
   given+=(--shm-size "$(shared_memory)")
@@ -132,7 +132,7 @@ shared_memory() {
 # give_groups: in `given`, the group that may use an Ascend chip's device file, where the caller only may through it.
 give_groups() {
   local node group mode
-  if [[ $KIND != npu ]] || ((UID == 0)); then return 0; fi
+  if [[ $KIND != npu ]] || (($(id -u) == 0)); then return 0; fi
   node=$(device_nodes npu | head -n 1)
   read -r group mode < <(stat -c '%g %a' "$node")
   if [[ $mode != *[67] && $group != "$(id -g)" ]]; then given+=(--group-add "$group"); fi
@@ -165,5 +165,5 @@ begin_in() {
 # make_home: the home inside, where caches stay between runs, and who lives there: HCCL wants a name for every user.
 make_home() {
   mkdir -p .container
-  printf '%s\n' "root:x:0:0:root:$PWD/.container:/bin/sh" "danlu:x:$UID:$(id -g)::$PWD/.container:/bin/sh" >.container/passwd
+  printf '%s\n' "root:x:0:0:root:$PWD/.container:/bin/sh" "danlu:x:$(id -u):$(id -g)::$PWD/.container:/bin/sh" >.container/passwd
 }
