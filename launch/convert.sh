@@ -30,6 +30,7 @@ main() {
       return
     fi
     words=(to-hf "$FOLDER" --out "${FOLDER%/}-hf" "${words[@]}")
+    would_make "${FOLDER%/}-hf"
   fi
   engine 'base convert' -m convert "${words[@]}"
 }

@@ -2,8 +2,8 @@
 # Write the starter's data set into data/starter, or do what danlu data can do: check, show, convert, prepare.
 # 写出入门数据集到 data/starter，或执行 danlu data 的其他功能：check、show、convert、prepare。
 #
-#   bash run_all.sh data                              the starter set, Chinese and English: 40 MB, seconds
-#                                                     入门数据集，中英双语：40 MB，数秒
+#   bash run_all.sh data                              the starter set, Chinese and English: 24 MB, seconds
+#                                                     入门数据集，中英双语：24 MB，数秒
 #   bash run_all.sh data check corpus.jsonl           every bad row, by file and line
 #                                                     逐行检查数据
 #   bash run_all.sh data show chats.jsonl             samples as a model sees them
@@ -18,7 +18,10 @@ source launch/engine.sh
 
 main() {
   options "${BASH_SOURCE[0]}" "$@"
-  if ((${#WORDS[@]} == 0)); then WORDS=(starter --out data/starter); fi
+  if ((${#WORDS[@]} == 0)); then
+    WORDS=(starter --out data/starter --quiet)
+    would_make data/starter
+  fi
   engine base -m danlu data "${WORDS[@]}"
 }
 

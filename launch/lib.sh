@@ -113,6 +113,38 @@ ready() {
   done
 }
 
+CHILD='' STOPPED=0
+
+# attended COMMAND...: run it as a child that is told to end when we are, once; then our status says that we were.
+attended() {
+  local status=0
+  CHILD='' STOPPED=0
+  trap 'hand_on INT 130' INT
+  trap 'hand_on TERM 143' TERM
+  trap 'hand_on HUP 129' HUP
+  # A terminal's Ctrl-C reaches it by itself; elsewhere it has a group of its own, and hears of it from us.
+  if [[ ! -t 0 ]]; then set -m; fi
+  (trap - INT QUIT TERM HUP && exec "$@") <&0 &
+  CHILD=$!
+  set +m
+  if ((STOPPED)); then hand_on TERM "$STOPPED"; fi
+  while true; do
+    status=0
+    wait "$CHILD" || status=$?
+    if ! kill -s 0 "$CHILD" 2>/dev/null; then break; fi
+  done
+  trap - INT TERM HUP
+  if ((STOPPED)); then return "$STOPPED"; fi
+  return "$status"
+}
+
+# hand_on SIGNAL STATUS: let the attended child hear it too, with all of its group.
+hand_on() {
+  STOPPED=$2
+  if [[ -z $CHILD ]]; then return; fi
+  if [[ ! -t 0 ]]; then kill -s "$1" -- "-$CHILD"; elif [[ $1 != INT ]]; then kill -s "$1" "$CHILD"; fi
+}
+
 # need_environment PART...: the trainer's environment with these parts (base, and extras); made if it is not there.
 need_environment() {
   local part name arguments=()
@@ -124,15 +156,28 @@ need_environment() {
     if [[ -n ${OPT[$name]:-} ]]; then arguments+=("--$name"); fi
   done
   if [[ -n ${OPT[device]:-} ]]; then arguments+=(--device "${OPT[device]}"); fi
-  bash launch/setup.sh "${arguments[@]}"
-  if [[ ${DRY_RUN:-0} == 1 ]]; then export DANLU_PLANNED="${DANLU_PLANNED:-} $*"; fi
+  attended bash launch/setup.sh "${arguments[@]}"
+  would_make "$@"
 }
 
-# planned PART...: whether a dry run has shown how all of them are made; once is enough.
+# begin_plan: in a dry run, a file in which steps tell each other what would be there by then; gone with us.
+begin_plan() {
+  if [[ ${DRY_RUN:-0} != 1 || -n ${DANLU_PLAN:-} ]]; then return; fi
+  DANLU_PLAN=$(mktemp "${TMPDIR:-/tmp}/danlu.XXXXXX")
+  export DANLU_PLAN
+  trap 'rm -f -- "$DANLU_PLAN"' EXIT
+}
+
+# would_make THINGS...: note in a dry run that they would be there from here on.
+would_make() {
+  if [[ ${DRY_RUN:-0} == 1 ]]; then printf '%s\n' "$@" >>"${DANLU_PLAN:-/dev/null}"; fi
+}
+
+# planned THINGS...: whether all of them would be there by now.
 planned() {
-  local part
-  for part in "$@"; do
-    if [[ " ${DANLU_PLANNED:-} " != *" $part "* ]]; then return 1; fi
+  local thing
+  for thing in "$@"; do
+    if ! grep -qxF -- "$thing" "${DANLU_PLAN:-/dev/null}"; then return 1; fi
   done
 }
 

@@ -124,9 +124,9 @@ passed_on() {
 
 # starter_data: the data set that comes with the project, in data/starter.
 starter_data() {
-  if [[ -f $STARTER/README.md ]]; then return; fi
+  if [[ -f $STARTER/README.md ]] || planned "$STARTER"; then return; fi
   passed_on
-  timed data bash launch/data.sh "${PASSED[@]}"
+  timed data attended bash launch/data.sh "${PASSED[@]}"
 }
 
 # starter STAGE: the starter's weights of that stage, with all that comes before them.
@@ -142,7 +142,7 @@ starter() {
   fi
   name=$(weight_of "$1")_${OPT[hidden_size]:-128}${OPT[use_moe]:+_moe}
   FOLDER=out/$name home=runs/starter/$name
-  if kept_as_it_is "$FOLDER" "$home"; then return; fi
+  if planned "$FOLDER" || kept_as_it_is "$FOLDER" "$home"; then return; fi
   number=$(made_from "$1" "$from" "${words[@]}")
   if was_made "$FOLDER" "$home" "$number"; then
     say "$(t "trained already" "已训练过"): $FOLDER"
@@ -150,8 +150,11 @@ starter() {
   fi
   begin_run "$home" "$number"
   passed_on
-  timed "$1" bash launch/train.sh "${PASSED[@]}" "configs/starter/$1.yaml" "${words[@]}" "run_dir=$home" resume=true
-  if [[ ${DRY_RUN:-0} != 1 ]] && ! was_made "$FOLDER" "$home" "$number"; then exit 130; fi # stopped, and saved
+  timed "$1" attended bash launch/train.sh "${PASSED[@]}" "configs/starter/$1.yaml" "${words[@]}" "run_dir=$home" resume=true
+  would_make "$FOLDER"
+  if [[ ${DRY_RUN:-0} != 1 ]] && ! was_made "$FOLDER" "$home" "$number"; then
+    die "$(t "$FOLDER was not finished" "$FOLDER 未完成")" "$(t "the same command goes on" "重跑同一命令即可继续")"
+  fi
 }
 
 # starter_shape: what the starter's model is, as KEY=VALUE, one a line.

@@ -114,6 +114,7 @@ options() {
   done
   # shellcheck disable=SC2034 # for accelerator
   if [[ -n ${OPT[device]:-} ]]; then ACCELERATOR=${OPT[device]}; fi
+  begin_plan
 }
 
 # keep_option NAME VALUE WORD: heed what every launcher has, keep the rest in OPT. (`file`: the launcher's.)

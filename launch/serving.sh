@@ -76,6 +76,6 @@ serve_vllm() {
 need_vllm() {
   if [[ ${DRY_RUN:-0} == 1 ]]; then return; fi
   if [[ $(.venv/bin/python -m danlu vllm "$@" --needs) == vllm ]]; then
-    bash launch/setup.sh --with vllm --device "$(accelerator)" ${OPT[mirror]:+--mirror} ${OPT[offline]:+--offline}
+    attended bash launch/setup.sh --with vllm --device "$(accelerator)" ${OPT[mirror]:+--mirror} ${OPT[offline]:+--offline}
   fi
 }

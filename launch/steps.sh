@@ -107,26 +107,27 @@ step() {
   done
   if (($1 == ${#STEPS[@]} - 1)); then words+=("${REST[@]}"); fi
   if ((${#STEPS[@]} == 1)); then exec bash "$script" "${words[@]}"; fi
-  bash "$script" "${words[@]}"
+  attended bash "$script" "${words[@]}"
 }
 
 # steps_in_turn: perform all of STEPS, and tell how long each took; one that fails, or Ctrl-C, ends the story.
 steps_in_turn() {
   local i status
-  trap 'STOPPED=130' INT
-  trap 'STOPPED=143' TERM
+  begin_plan
   for i in "${!STEPS[@]}"; do
     say "$(t "step $((i + 1)) of ${#STEPS[@]}" "第 $((i + 1)) 步，共 ${#STEPS[@]} 步"): ${STEPS[i]}"
     status=0
     timed "${STEPS[i]}" step "$i" || status=$?
-    status=${STOPPED:-$status}
-    if ((status > 0)); then
+    if ((status >= 128)); then
+      warn "$(t "${STEPS[i]} was stopped" "${STEPS[i]} 已中断")" "$(t "to go on:" 继续：) bash run_all.sh $(again "$status" "$i")"
+      exit "$status"
+    elif ((status > 0)); then
       warn "$(t "${STEPS[i]} ended with $status" "${STEPS[i]} 以 $status 结束")" \
         "$(t "mend it, then go on:" "修正后继续：") bash run_all.sh $(again "$status" "$i")"
       exit "$status"
     fi
   done
-  say "$(t "all done" 全部完成): $TIMES"
+  if [[ ${DRY_RUN:-0} != 1 ]]; then say "$(t "all done" 全部完成): $TIMES"; fi
 }
 
 # again STATUS NUMBER: the words with which to go on from that step.
@@ -136,7 +137,7 @@ again() {
     words+=(--resume)
   fi
   words+=("${STEPS[@]:$2}" "${REST[@]}")
-  printf '%q ' "${words[@]}"
+  printf '%q ' "${words[@]}" | sed 's/ $//'
 }
 
 # help: what run_all.sh is, and every step, preset and option that is there.

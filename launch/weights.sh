@@ -16,6 +16,8 @@ source launch/makes.sh
 # look: the weights named, or the newest there are, in FOLDER; nothing if there are none.
 look() {
   local folder all=()
+  FOLDER=$(last_planned)
+  if [[ -n $FOLDER ]]; then return; fi
   if [[ -n ${OPT[weight]:-} ]]; then
     FOLDER=$(finished "${OPT[weight]}")
     return
@@ -30,10 +32,20 @@ look() {
   FOLDER=$(newest "${all[@]}")
 }
 
+# last_planned: the weights that would have been trained last by now, in a dry run.
+last_planned() {
+  local line kind="${OPT[use_moe]:+_moe}"
+  while IFS= read -r line; do
+    if [[ $line =~ ^out/"${OPT[weight]:+$(weight_of "${OPT[weight]}")}".*"$kind"$ && $line != *-hf ]]; then printf '%s\n' "$line"; fi
+  done <"${DANLU_PLAN:-/dev/null}" | tail -n 1
+}
+
 # weights: the weights to work on, in FOLDER; made if nobody named any and none are there.
 weights() {
   look
-  if [[ -n ${OPT[weight]:-} ]]; then
+  if planned "${FOLDER:-.}"; then
+    return
+  elif [[ -n ${OPT[weight]:-} ]]; then
     need_finished "${OPT[weight]}"
   elif [[ -z $FOLDER && -n ${OPT[hidden_size]:-}${OPT[num_hidden_layers]:-} ]]; then
     need_finished tool_sft
@@ -63,17 +75,19 @@ train_starter() {
     starter tool_sft
     return
   fi
-  trap 'exit 130' INT TERM # what was made stays; the same command goes on
   mkdir -p runs/starter
   : >"$mark"
   starter tool_sft
   rm -f "$mark"
-  trap - INT TERM
 }
 
 # is_exported FOLDER: whether it is an export, or has one that is no older, which is then FOLDER.
 is_exported() {
   if [[ -f $1/serve.json ]]; then return; fi
+  if planned "$1-hf"; then
+    FOLDER=$1-hf
+    return
+  fi
   if [[ ! -f $1-hf/serve.json || $1/config.json -nt $1-hf/serve.json ]]; then return 1; fi
   FOLDER=$1-hf
 }
@@ -82,9 +96,7 @@ is_exported() {
 export_of_weights() {
   if is_exported "$FOLDER"; then return; fi
   passed_on
-  trap 'exit 130' INT TERM
-  timed convert bash launch/convert.sh --weight "$FOLDER" "${PASSED[@]}"
-  trap - INT TERM
+  timed convert attended bash launch/convert.sh --weight "$FOLDER" "${PASSED[@]}"
   FOLDER+=-hf
 }
 

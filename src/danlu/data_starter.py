@@ -32,7 +32,8 @@ LONGEST = 40  # characters of a name
 )
 @click.option("--name", default="", metavar="TEXT", help="What the assistant is called. [丹丹, Dandan]")
 @click.option("--maker", default="", metavar="TEXT", help="Who trained it. [丹炉, Danlu]")
-def command(out: Path, seed: int, size: str, lang: str, name: str, maker: str) -> None:
+@click.option("--quiet", is_flag=True, help="One line for all files.")
+def command(out: Path, seed: int, size: str, lang: str, name: str, maker: str, quiet: bool) -> None:
     """Write a small data set for every stage, with held-out twins, to --out.
 
     The same options give the same bytes everywhere. No question of heldout/ is asked in training, but
@@ -58,10 +59,15 @@ def command(out: Path, seed: int, size: str, lang: str, name: str, maker: str) -
                 refuse_others(out, again)
             say(f"{out}: is there already, every file as it would be written")
             return
+        rows = size_in_bytes = 0
         with paths.whole_folder(out) as aside:
             for written in dataset.write(aside, worlds, seed, size):
-                place = out / written.path.relative_to(aside)
-                say(f"{place}: {written.rows:,} rows, {written.bytes / 1e6:.2f} MB")
+                rows, size_in_bytes = rows + written.rows, size_in_bytes + written.bytes
+                if not quiet:
+                    place = out / written.path.relative_to(aside)
+                    say(f"{place}: {written.rows:,} rows, {written.bytes / 1e6:.2f} MB")
+        if quiet:
+            say(f"{out}: {rows:,} rows, {size_in_bytes / 1e6:.2f} MB")
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror}", "another --out") from None
 
