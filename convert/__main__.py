@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-import click
+try:
+    import click
 
-from danlu import __version__
-from danlu.base.commands import Lazy, run
+    from danlu import __version__
+    from danlu.base.commands import Lazy, run
+except KeyboardInterrupt:  # Ctrl-C while Python was still reading
+    sys.exit(130)
 
 # name: (module with a click command called `command`, what it does)
 COMMANDS = {

@@ -1,6 +1,11 @@
 """`python -m danlu` is `danlu`."""
 
-from danlu.cli import main
+import sys
+
+try:
+    from danlu.cli import main
+except KeyboardInterrupt:  # Ctrl-C while Python was still reading
+    sys.exit(130)
 
 if __name__ == "__main__":
     main()
