@@ -1,4 +1,4 @@
-"""launch/container.sh, launch/images.sh: what `docker run` is told for a host, and that Python says the same."""
+"""launch/container.sh, launch/images.sh: what `docker run` is told of a host, and that Python says so too."""
 
 import os
 import re
