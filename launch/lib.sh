@@ -61,11 +61,12 @@ source launch/host.sh
 
 # matrix SECTION: its lines of configs/matrix.yaml as "key value"; matrix SECTION KEY: that value.
 matrix() {
-  local line section='' found=0 head='^([a-z0-9_]+):$' entry='^  ([A-Za-z0-9_.-]+): "?([^"]*)"?$'
+  local line here=0 found=0 entry='^  ([A-Za-z0-9_.-]+): "?([^"]*)"?$'
   while IFS= read -r line; do
-    if [[ $line =~ $head ]]; then
-      section=${BASH_REMATCH[1]}
-    elif [[ $section == "$1" && $line =~ $entry ]]; then
+    if [[ $line == [a-z]* ]]; then
+      if ((here)); then break; fi
+      if [[ $line == "$1:" ]]; then here=1; fi
+    elif ((here)) && [[ $line =~ $entry ]]; then
       if (($# == 1)); then
         printf '%s %s\n' "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
         found=1
