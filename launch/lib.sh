@@ -131,7 +131,7 @@ attended() {
   if ((STOPPED)); then hand_on TERM "$STOPPED"; fi
   while true; do
     status=0
-    wait "$CHILD" || status=$?
+    wait "$CHILD" 2>/dev/null || status=$?
     if ! kill -s 0 "$CHILD" 2>/dev/null; then break; fi
   done
   trap - INT TERM HUP
