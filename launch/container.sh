@@ -70,11 +70,11 @@ mount_clone() {
   pass_settings
 }
 
-# elsewhere: what the words, the clone's links and DANLU_MOUNTS name outside the clone, one a line.
+# elsewhere: what the words, the clone's links, caches and DANLU_MOUNTS name outside the clone, one a line.
 elsewhere() {
   local word path folders=()
   read -ra folders <<<"${DANLU_MOUNTS:-}"
-  for word in "${words[@]}" ./* "${folders[@]}"; do
+  for word in "${words[@]}" ./* "${HF_HOME:-}" "${MODELSCOPE_CACHE:-}" "${folders[@]}"; do
     path=${word#*=}
     if [[ $path == ./* && ! -L $path ]] || [[ -z $path || $path == -* ]]; then continue; fi
     if [[ ! -e $path ]]; then path=${path%/*}; fi
@@ -89,7 +89,7 @@ pass_settings() {
   local name beginning
   for name in $(compgen -e); do
     for beginning in $(matrix container pass); do
-      if [[ $name == "$beginning"* && $name != DANLU_IMAGE ]]; then given+=(--env "$name"); fi
+      if [[ $name == "$beginning"* ]]; then given+=(--env "$name"); fi
     done
   done
 }
