@@ -50,8 +50,8 @@ chip_here() {
   done < <("$tool" info 2>/dev/null)
 }
 
-# need_image NAME: build the image if it is not there and this clone can; refuse if it cannot.
-need_image() {
+# need_engine: refuse a host whose container engine is missing or does not answer.
+need_engine() {
   if [[ ${DRY_RUN:-0} == 1 ]]; then return; fi
   if [[ -z $(type -P "$CONTAINERS") ]]; then
     die "$(t "there is no $CONTAINERS here" "本机没有 $CONTAINERS")" "$(t "install it, or --runtime host" "安装它，或用 --runtime host")"
@@ -60,9 +60,15 @@ need_image() {
       "$(t "start it, or join its group: sudo systemctl start docker; sudo usermod -aG docker $(id -un)" \
         "启动它，或加入其用户组：sudo systemctl start docker；sudo usermod -aG docker $(id -un)")"
   fi
+}
+
+# need_image NAME: build the image if it is not there and this clone can; refuse if it cannot.
+need_image() {
+  need_engine
+  if [[ ${DRY_RUN:-0} == 1 ]]; then return; fi
   if [[ -z ${OPT[force_build]:-} ]] && "$CONTAINERS" image inspect "$1" >/dev/null 2>&1; then return; fi
   if [[ -z ${DANLU_IMAGE:-} && -f $(dockerfile "$KIND") ]]; then
-    bash launch/build.sh --device "$KIND" ${OPT[force_build]:+--force-build}
+    attended bash launch/build.sh --device "$KIND" ${OPT[force_build]:+--force-build} ${OPT[mirror]:+--mirror}
   else
     die "$(t "there is no image $1 here" "本机没有镜像 $1")" \
       "$CONTAINERS load --input FILE; DANLU_IMAGE=NAME; $(t or 或) --runtime host"

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -289,6 +290,29 @@ def test_an_image_that_is_not_there_is_built_or_named(tmp_path):
     assert said(code, clone, **env) == "built --device cpu"
     assert said(f"OPT[force_build]=1; {code}", clone, **env) == "built --device cpu --force-build"
     assert said(f"{DOCKER}dockerfile npu; dockerfile cuda") == "Dockerfile.ascend\nDockerfile.cuda"
+
+
+def test_an_image_is_built_from_this_clones_dockerfile(tmp_path):
+    clone = small_clone(tmp_path / "clone")
+
+    def build(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return call("bash", "launch/build.sh", *words, cwd=clone, **env)
+
+    done = build(ACCELERATOR="cuda")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: there is no Dockerfile.cuda in this clone\n  try: --runtime host; DANLU_IMAGE=NAME\n"
+    )
+    (clone / "Dockerfile.ascend").touch()
+    words = build(
+        "--dry-run", "--device", "ascend", "--force-build", **roots.ascend(tmp_path / "a3", 2, "Ascend910")
+    )
+    expected = "docker build --file Dockerfile.ascend --target train --tag danlu-train:ascend-a3 --no-cache ."
+    assert words.stdout.strip() == expected
+    tools = tmp_path / "tools"
+    roots.script(tools / "docker", "exit 0\n")  # an engine that answers, and has every image
+    done = build(ACCELERATOR="npu", PATH=f"{tools}:{os.environ['PATH']}")
+    assert (done.returncode, done.stderr) == (0, "==> already built: danlu-train:ascend\n")
 
 
 def test_an_engine_that_is_missing_or_silent_is_told_with_its_remedy(tmp_path):
