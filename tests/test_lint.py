@@ -11,7 +11,7 @@ SHELL = [
     "run_all.sh",
     "danlu",
     ".ci/run",
-    *sorted(f"launch/{path.name}" for path in ROOT.glob("launch/*.sh")),
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "launch").rglob("*.sh")),
 ]
 
 TOOLS = {

@@ -67,24 +67,37 @@ look_permission() {
 
 # look_cards: whether tool and files agree, whether the cards are well, and who holds them.
 look_cards() {
-  local card text=''
   if ((${#NODES[@]} > 0 && ${#NODES[@]} != ${#CARDS[@]})); then
     problem devices-differ "${#NODES[@]} device file(s), and the driver's tool lists ${#CARDS[@]} card(s)" \
       "有 ${#NODES[@]} 个设备文件，驱动工具却列出 ${#CARDS[@]} 张卡" \
       "a card has dropped out (see dmesg), or the container was handed only some of what it needs" \
       "有卡掉线（看 dmesg），或容器只拿到部分设备"
   fi
-  for card in "${CARDS[@]}"; do
-    if [[ -n ${ILL[$card]:-} ]]; then text+="${text:+; }$card: ${ILL[$card]}"; fi
-  done
-  if [[ -n $text ]]; then
-    problem card-unwell "cards that are not well: $text" "状态异常的卡：$text" \
-      "choose others with --devices; a restart of the host often cures" "用 --devices 选其他卡；重启主机常可恢复"
-  fi
+  look_health
   look_holders
 }
 
-# look_holders: cards in use, by processes seen here, or by nobody seen here.
+# look_health: what the maker's tool says of each card; a warning is often but a network port without a cable.
+look_health() {
+  local card ill='' warned=''
+  for card in "${CARDS[@]}"; do
+    case ${ILL[$card]:-} in
+      '') ;;
+      Warning) warned+="${warned:+; }$card" ;;
+      *) ill+="${ill:+; }$card: ${ILL[$card]}" ;;
+    esac
+  done
+  if [[ -n $warned ]]; then
+    note card-warning "npu-smi warns of cards $warned" "npu-smi 对这些卡有告警：$warned" \
+      "npu-smi info -t health -i NUMBER says why" "用 npu-smi info -t health -i 编号 查看原因"
+  fi
+  if [[ -n $ill ]]; then
+    problem card-unwell "cards that are not well: $ill" "状态异常的卡：$ill" \
+      "choose others with --devices; a restart of the host often cures" "用 --devices 选其他卡；重启主机常可恢复"
+  fi
+}
+
+# look_holders: cards in use, by processes seen here, or by nobody seen here: another container's, or a display.
 look_holders() {
   local card held='' unseen='' busy=0
   for card in "${CARDS[@]}"; do
@@ -93,7 +106,6 @@ look_holders() {
       busy=$((busy + 1))
     elif ((${USED[$card]:-0} * 5 > ${MEMORY[$card]:-1})); then
       unseen+="${unseen:+; }$card: ${USED[$card]} / ${MEMORY[$card]} MB"
-      busy=$((busy + 1))
     fi
   done
   if [[ -n $unseen ]]; then
@@ -101,11 +113,11 @@ look_holders() {
       "look in other containers: docker ps; or choose other cards: --devices" "查看其他容器：docker ps；或用 --devices 选其他卡"
   fi
   if ((busy > 0 && busy == ${#CARDS[@]})); then
-    problem cards-all-held "every card is in use${held:+: $held}" "所有的卡都在使用${held:+：$held}" \
+    problem cards-all-held "every card is in use: $held" "所有的卡都在使用：$held" \
       "end what uses them (kill PID, docker stop), or wait" "结束占用者（kill PID、docker stop），或等待"
   elif [[ -n $held ]]; then
     note cards-held "in use: $held" "正被占用：$held" "choose others: --devices $(unheld)" "选其他卡：--devices $(unheld)"
-  elif ((busy == 0)); then
+  elif [[ -z $unseen ]]; then
     ok cards "no card is in use" "没有卡被占用"
   fi
 }

@@ -3,15 +3,9 @@
 
 # begin_containers: ask whichever is here, while we look elsewhere.
 begin_containers() {
-  local docker='{{.ServerVersion}}|{{.DockerRootDir}}|{{.SecurityOptions}}'
-  local podman='{{.Version.Version}}|{{.Store.GraphRoot}}|rootless={{.Host.Security.Rootless}}'
-  if [[ -n $(command_of docker) ]]; then
-    RUNTIME=docker
-    begin runtime ask docker info --format "$docker"
-  elif [[ -n $(command_of podman) ]]; then
-    RUNTIME=podman
-    begin runtime ask podman info --format "$podman"
-  fi
+  local format='{{.ServerVersion}}|{{.DockerRootDir}}|{{.SecurityOptions}}'
+  if [[ $RUNTIME == podman ]]; then format='{{.Version.Version}}|{{.Store.GraphRoot}}|rootless={{.Host.Security.Rootless}}'; fi
+  if [[ -n $RUNTIME ]]; then begin runtime ask "$RUNTIME" info --format "$format"; fi
 }
 
 # look_containers: the runtime, then what it needs for the cards, then the image.

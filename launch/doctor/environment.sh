@@ -15,7 +15,9 @@ look_environment() {
 look_locale() {
   local locale=${LC_ALL:-${LC_CTYPE:-${LANG:-C}}}
   case ${locale,,} in
-    *utf-8* | *utf8* | c | posix) ok locale "locale $locale" "区域设置 $locale" ;;
+    *utf-8* | *utf8* | c | posix)
+      ok locale "locale $locale" "区域设置 $locale"
+      ;;
     *)
       note locale-not-utf8 "locale $locale: Chinese and other text may be garbled" "区域设置 $locale：中文可能乱码" \
         "export LC_ALL=C.UTF-8" "export LC_ALL=C.UTF-8"

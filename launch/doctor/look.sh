@@ -50,6 +50,7 @@ uname() { ask uname "$1"; }
 begin() {
   local descriptor
   exec {descriptor}< <(
+    exec 2>&1 # or whoever reads our errors would wait for this too
     status=0
     "${@:2}" || status=$?
     printf '\n%s' "$status"

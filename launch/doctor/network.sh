@@ -18,10 +18,7 @@ begin_network() {
     image=${image%%/*}
     if [[ $image == *.* ]]; then REACH[images]=https://$image/v2/; else REACH[images]=$(matrix indexes images)/v2/; fi
   fi
-  for name in "${!REACH[@]}"; do
-    begin "reach-$name" reach "${REACH[$name]}"
-    begin "reach-mirror-$name" reach "$(matrix mirrors "$name")/"
-  done
+  for name in "${!REACH[@]}"; do begin "reach-$name" reach_or_mirror "${REACH[$name]}" "$(matrix mirrors "$name")/"; done
 }
 
 # pip_configured KEY: what pip is configured with: its environment variable, else the first of its files that says.
@@ -44,6 +41,13 @@ pip_configured() {
   return 1
 }
 
+# reach_or_mirror ADDRESS MIRROR: which of them answers, as a status: 0 the first, 1 the mirror, 2 neither.
+reach_or_mirror() {
+  if reach "$1"; then return 0; fi
+  if reach "$2"; then return 1; fi
+  return 2
+}
+
 # reach ADDRESS: whether anything answers there within a few seconds; 401 or 404 is an answer.
 reach() {
   local status=0 host
@@ -63,16 +67,16 @@ reach() {
 
 # look_network: what answered.
 look_network() {
-  local name here='' mirrored='' nowhere=''
+  local name status here='' mirrored='' nowhere=''
   for name in pypi torch_cpu; do
     if [[ -z ${REACH[$name]:-} ]]; then continue; fi
-    if ended "reach-$name"; then
-      here+=" ${REACH[$name]}"
-    elif ended "reach-mirror-$name"; then
-      mirrored+=" ${REACH[$name]}"
-    else
-      nowhere+=" ${REACH[$name]}"
-    fi
+    status=0
+    ended "reach-$name" || status=$?
+    case $status in
+      0) here+=" ${REACH[$name]}" ;;
+      1) mirrored+=" ${REACH[$name]}" ;;
+      *) nowhere+=" ${REACH[$name]}" ;;
+    esac
   done
   if [[ -n $nowhere ]]; then
     unreached "$nowhere"
@@ -99,11 +103,12 @@ unreached() {
 
 # look_registry: where images come from.
 look_registry() {
-  local mirror
+  local mirror status=0
   mirror=$(matrix mirrors images)
-  if ended reach-images; then
+  ended reach-images || status=$?
+  if ((status == 0)); then
     ok registry "answers: ${REACH[images]}" "可以连接：${REACH[images]}"
-  elif ended reach-mirror-images; then
+  elif ((status == 1)); then
     note registry-mirror "no answer from ${REACH[images]}; a mirror answers" "连不上 ${REACH[images]}；国内镜像可用" \
       "docker pull ${mirror#https://}/IMAGE, which --vllm-image names" "docker pull ${mirror#https://}/镜像名，再用 --vllm-image 指定"
   else

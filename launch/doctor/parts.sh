@@ -25,7 +25,7 @@ SYSTEM='' MACHINE='' KERNEL='' DISTRIBUTION='' KIND='' IN_MACHINE='' RUNTIME='' 
 examine() {
   local part parts=" $* "
   know_host
-  begin_containers
+  if [[ $parts == *' containers '* ]]; then begin_containers; fi
   if [[ $parts == *' accelerator '* ]]; then begin_cards; fi
   if [[ $parts == *' network '* ]]; then begin_network; fi
   for part in "$@"; do "look_$part"; done
@@ -39,6 +39,7 @@ know_host() {
   KIND=$(accelerator)
   if [[ $KIND == cpu && ${ACCELERATOR:-auto} == auto ]]; then look_in_machine; fi
   if [[ $KIND == npu ]]; then NEEDS_IMAGE=1; fi
+  if [[ -n $(command_of docker) ]]; then RUNTIME=docker; elif [[ -n $(command_of podman) ]]; then RUNTIME=podman; fi
 }
 
 # look_in_machine: a card without a driver has no device files: an Ascend in the machine is meant to be used.

@@ -1,24 +1,23 @@
-"""Hosts made up of files, for tests of what launchers see of a host: HOST_ROOT is a folder with its device files
-(plain ones here), its /proc, its drivers' files and its commands, which print what the real ones print.
+"""Hosts made up of files, for tests of what launchers see of a host.
+
+HOST_ROOT is a folder with a host's device files (plain ones here), its /proc, its drivers' files and its
+commands, which print what the real ones print.
 
     host = build("a2", tmp_path)        healthy; also a3 310p 910a kylin cuda wsl cpu
     host.remove("dev/davinci3")         a fault
     host.doctor()                       what launch/doctor.sh finds there, by identity
-
-The tables are laid out as npu-smi prints them; widths, and whether the second line of a chip names its device file,
-differ between chips and versions.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launch.smi import CARDS, npu_smi, nvidia_smi
 from shell import CLEAN, ROOT
 
 OURS = ("ASCEND", "CUDA", "PYTORCH", "XDG", "CXX", "LD_LIBRARY")
@@ -95,178 +94,6 @@ class Host:
         return found
 
 
-@dataclass(frozen=True)
-class Chip:
-    """One chip as npu-smi lists it: the NPU it is on, its number there, its device file, megabytes in use and in all."""
-
-    npu: int
-    chip: int
-    device: int
-    used: int
-    total: int
-    health: str = "OK"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a version of npu-smi lays its table out: the widths of its columns, its headings, a chip's two lines."""
-
-    widths: tuple[int, int, int]
-    headings: tuple[str, str]
-    first: str
-    second: str
-    processes: tuple[str, str]
-
-
-NARROW = Layout(
-    (27, 15, 52),
-    (
-        "| NPU   Name                | Health        | Power(W)    Temp(C)           Hugepages-Usage(page)|",
-        "| Chip                      | Bus-Id        | AICore(%)   Memory-Usage(MB)  HBM-Usage(MB)        |",
-    ),
-    "| {c.npu:<5} {name:<19} | {c.health:<13} | 93.0        50                0    / 0             |",
-    "| {c.chip:<25} | 0000:{bus:02X}:00.0  | 0           0    / 0          {c.used:<5}/ {c.total:<14}|",
-    (
-        "| NPU     Chip              | Process id    | Process name             | Process memory(MB)      |",
-        "| {c.npu:<7} {c.chip:<17} | {pid:<13} | {name:<24} | {used:<23} |",
-    ),
-)
-WIDE = Layout(
-    (27, 15, 70),
-    (
-        "| NPU   Name                | Health        | Power(W)             Temp(C)                 Hugepages-Usage(page)   |",
-        "| Chip  Phy-ID              | Bus-Id        | AICore(%)            Memory-Usage(MB)        HBM-Usage(MB)           |",
-    ),
-    "| {c.npu:<5} {name:<19} | {c.health:<13} | -                    35                      0    / 0                |",
-    "| {c.chip:<5} {c.device:<19} | 0000:{bus:02X}:00.0  | 0                    0    / 0                {c.used:<5}/ {c.total:<16} |",
-    (
-        "| NPU     Chip              | Process id    | Process name       | Process memory(MB)    | Process id in container |",
-        "| {c.npu:<7} {c.chip:<17} | {pid:<13} | {name:<18} | {used:<21} | NA                      |",
-    ),
-)
-INFERENCE = Layout(
-    (31, 17, 54),
-    (
-        "| NPU     Name                  | Health          | Power(W)     Temp(C)           Hugepages-Usage(page) |",
-        "| Chip    Device                | Bus-Id          | AICore(%)    Memory-Usage(MB)                        |",
-    ),
-    "| {c.npu:<7} {name:<21} | {c.health:<15} | NA           45                0     / 0             |",
-    "| {c.chip:<7} {c.device:<21} | 0000:{bus:02X}:00.0    | 0            {c.used:<5}/ {c.total:<33}|",
-    (
-        "| NPU     Chip                  | Process id      | Process name             | Process memory(MB)        |",
-        "| {c.npu:<7} {c.chip:<21} | {pid:<15} | {name:<24} | {used:<25} |",
-    ),
-)
-FIRST = Layout(
-    NARROW.widths,
-    NARROW.headings,
-    NARROW.first,
-    "| {c.chip:<25} | 0000:{bus:02X}:00.0  | 0           2387 / 13553      {c.used:<5}/ {c.total:<14}|",
-    NARROW.processes,
-)
-
-
-@dataclass(frozen=True)
-class Card:
-    """A kind of Ascend host: the name npu-smi prints, how, its operators' folder, its PCI device, its chips."""
-
-    name: str
-    layout: Layout
-    operators: str
-    pci: str
-    chips: tuple[Chip, ...]
-
-
-CARDS = {
-    "a2": Card("910B3", NARROW, "ascend910b", "0xd802", tuple(Chip(n, 0, n, 3401, 65536) for n in range(8))),
-    "a3": Card(
-        "Ascend910",
-        WIDE,
-        "ascend910_93",
-        "0xd803",
-        tuple(Chip(n // 2, n % 2, n, 3131, 65536) for n in range(16)),
-    ),
-    "310p": Card(
-        "310P3",
-        INFERENCE,
-        "ascend310p",
-        "0xd500",
-        (Chip(1, 0, 0, 1529, 44280), Chip(1, 1, 1, 1412, 43693), Chip(32768, 0, 2, 1910, 21527)),
-    ),
-    "910a": Card("910ProB", FIRST, "ascend910", "0xd801", tuple(Chip(n, 0, n, 18, 32768) for n in range(8))),
-}
-
-
-def npu_smi(
-    card: Card,
-    chips: tuple[Chip, ...],
-    processes: tuple[tuple[int, int, str, int], ...] = (),
-    version: str = "25.5.0",
-) -> str:
-    """The table of `npu-smi info`; a process is its chip's place in the list, its number, name and megabytes."""
-    layout, inner = card.layout, sum(card.layout.widths) + 2
-    line, thick = ("+" + "+".join(mark * width for width in layout.widths) + "+" for mark in "-=")
-    table = [
-        f"+{'-' * inner}+",
-        f"| {f'npu-smi {version}':<32} {f'Version: {version}':<{inner - 35}} |",
-        line,
-    ]
-    table += [*layout.headings, thick]
-    for place, chip in enumerate(chips):
-        about = {"c": chip, "name": card.name, "bus": 0xC1 - place}
-        table += [layout.first.format(**about), layout.second.format(**about), thick]
-    table += [line, layout.processes[0], thick]
-    for npu in dict.fromkeys(chip.npu for chip in chips):
-        rows = [
-            layout.processes[1].format(c=chips[place], pid=pid, name=name, used=used)
-            for place, pid, name, used in processes
-            if chips[place].npu == npu
-        ]
-        table += rows or [f"| {f'No running processes found in NPU {npu}':<{inner - 2}} |"]
-        table.append(thick)
-    assert len({len(row) for row in table}) == 1, "\n".join(f"{len(row)} {row}" for row in table)
-    return "\n".join(table)
-
-
-NVIDIA_HEAD = """\
-+-----------------------------------------------------------------------------------------+
-| NVIDIA-SMI {driver:<22} Driver Version: {driver:<14} CUDA Version: 13.0     |
-+-----------------------------------------+------------------------+----------------------+"""
-
-
-def nvidia_smi(
-    host: Host,
-    path: str = "usr/bin/nvidia-smi",
-    count: int = 2,
-    driver: str = "580.126.20",
-    name: str = "NVIDIA H100 80GB HBM3",
-    capability: str = "9.0",
-    used: tuple[str, ...] = (),
-    apps: str = "",
-) -> None:
-    """Make an nvidia-smi that answers the two questions the launchers ask, and prints its head otherwise."""
-    rows = [
-        f"{n}, 00000000:{0x1B + n:02X}:00.0, {name}, {capability}, {driver}, {(used or ('4',) * count)[n]}, 81559"
-        for n in range(count)
-    ]
-    cards = "\n".join(rows)
-    host.command(
-        path,
-        f"""case "$*" in
-*query-gpu=index\\ *) printf '{"".join(f"{n}" + chr(92) + "n" for n in range(count))}' ;;
-*query-gpu=*) cat <<'END'
-{cards}
-END
-;;
-*query-compute-apps*) printf '%s' '{apps}' ;;
-*) cat <<'END'
-{NVIDIA_HEAD.format(driver=driver)}
-END
-;;
-esac""",
-    )
-
-
 def release(host: Host, identity: str, name: str) -> None:
     """Say what the system was installed from."""
     host.write("etc/os-release", f'NAME="{name.split()[0]}"\nID="{identity}"\nPRETTY_NAME="{name}"\n')
@@ -283,14 +110,9 @@ def python(host: Host, version: str, path: str = "usr/bin/python3") -> None:
 def df(host: Host, clone: int = 500, images: int = 900, shm: int = 64) -> None:
     """Say how many gigabytes are free for the clone and for images, and how large /dev/shm is."""
     sizes = {"*/dev/shm": shm, "*/var/lib/docker": images, "*": clone}
-    arms = "\n".join(
-        f"{pattern}) echo /dev/x {g * 1048576 * 2 if pattern == '*' else g * 1048576} 1 {g * 1048576} 50% / ;;"
-        for pattern, g in sizes.items()
-    )
-    host.command(
-        "usr/bin/df",
-        f'echo "Filesystem 1024-blocks Used Available Capacity Mounted on"\ncase "$2" in\n{arms}\nesac',
-    )
+    arms = [f"{path}) kb={size * 1048576} ;;" for path, size in sizes.items()]
+    head = 'echo "Filesystem 1024-blocks Used Available Capacity Mounted on"'
+    host.command("usr/bin/df", "\n".join([head, 'case "$2" in', *arms, "esac", "echo /dev/x $kb 1 $kb 1% /"]))
 
 
 def uname(host: Host, machine: str, kernel: str, system: str = "Linux") -> None:
@@ -425,7 +247,7 @@ def cuda(host: Host) -> None:
     release(host, "ubuntu", "Ubuntu 24.04.2 LTS")
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
         host.write(f"dev/{name}")
-    nvidia_smi(host)
+    host.command("usr/bin/nvidia-smi", nvidia_smi())
     host.command("usr/bin/nvidia-ctk", "exit 0")
 
 
@@ -433,15 +255,8 @@ def wsl(host: Host) -> None:
     base(host, "x86_64", "5.15.167.4-microsoft-standard-WSL2")
     release(host, "ubuntu", "Ubuntu 22.04.5 LTS")
     host.write("dev/dxg")
-    nvidia_smi(
-        host,
-        "usr/lib/wsl/lib/nvidia-smi",
-        1,
-        "581.80",
-        "NVIDIA GeForce RTX 3080",
-        "8.6",
-        apps="[N/A], [N/A], [N/A]",
-    )
+    tool = nvidia_smi(1, "581.80", "NVIDIA GeForce RTX 3080", "8.6", apps="[N/A], [N/A], [N/A]")
+    host.command("usr/lib/wsl/lib/nvidia-smi", tool)
     host.command("usr/bin/nvidia-ctk", "exit 0")
 
 
@@ -467,15 +282,3 @@ def build(kind: str, root: Path) -> Host:
     host = Host(root)
     HOSTS[kind](host)
     return host
-
-
-def by_chip(chips: tuple[Chip, ...], **changes: dict[int, object]) -> tuple[Chip, ...]:
-    """The chips with some fields changed, each by the chip's place: by_chip(chips, health={3: "Warning"})."""
-    fresh = []
-    for place, chip in enumerate(chips):
-        values = {**vars(chip)} | {name: places[place] for name, places in changes.items() if place in places}
-        fresh.append(Chip(**values))
-    return tuple(fresh)
-
-
-assert os.sep == "/"
