@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 try:
@@ -41,6 +42,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and leave at once: torch takes half a second to put its things away."""
     code: str | int | None = 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a check under way ends with us
     try:
         run(cli, "python -m convert")
     except SystemExit as leave:
