@@ -1,6 +1,6 @@
 """launch/k8s: manifests with the fields their kinds have and no others, which fit together and what they run.
 
-The shapes below are the parts used of Kubernetes' and of Kubeflow Trainer 2's own definitions, closed: a field
+The shapes below are the parts used of Kubernetes' and Kubeflow Trainer 2's own definitions, closed: a field
 that they do not name is a mistake, as it is to `kubectl apply`.
 """
 
