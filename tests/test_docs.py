@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from danlu.cli import cli
 from danlu.model.config import resolve
 from danlu.model.families import choose
 from danlu.stages import find, load_stage
+from launch import roots
 from shell import ROOT, call
 
 DOCUMENTS = [*sorted(ROOT.glob("README*.md")), *sorted(ROOT.glob("docs/*.md"))]
@@ -81,9 +83,22 @@ def torchrun(*words: str) -> None:
     danlu(*options.training_script_args)
 
 
-def bash(*words: str) -> None:
-    done = call("bash", words[0], "--dry-run", *words[1:])
+def bash(*words: str, **env: str) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        if "--devices" in words:
+            env |= roots.nvidia(Path(root), 8)
+        done = call("bash", words[0], "--dry-run", *words[1:], **env)
     assert done.returncode == 0, done.stderr
+
+
+def sbatch(*words: str) -> None:
+    script = words.index("launch/slurm.sh")
+    assert all(word.startswith("--") for word in words[:script:2])
+    bash("run_all.sh", *words[script + 1 :])
+
+
+def kubectl(*words: str) -> None:
+    assert words[:2] == ("apply", "-f") and all((ROOT / file).is_file() for file in words[1:] if file != "-f")
 
 
 def convert(*words: str) -> None:
@@ -96,14 +111,25 @@ def python(*words: str) -> None:
     modules[words[1]](*words[2:])
 
 
-UNDERSTOOD = {"danlu": danlu, "torchrun": torchrun, "bash": bash, "python": python}
+UNDERSTOOD = {
+    "danlu": danlu,
+    "torchrun": torchrun,
+    "bash": bash,
+    "python": python,
+    "sbatch": sbatch,
+    "kubectl": kubectl,
+}
 
 
 @pytest.mark.parametrize("line", SHOWN)
 def test_every_command_shown_is_understood(line):
     first, *words = shlex.split(line)
+    env = {}
+    while re.fullmatch(r"[A-Z_]+=.*", first):  # settings before a command
+        env |= [first.split("=", 1)]
+        first, *words = words
     assert first in UNDERSTOOD, f"teach tests/test_docs.py to check '{first}'"
-    UNDERSTOOD[first](*words)
+    UNDERSTOOD[first](*words, **env)
 
 
 @pytest.mark.parametrize("english", ENGLISH, ids=lambda path: path.name)
