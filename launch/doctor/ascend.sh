@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2004
 # Ascend: what npu-smi says, the driver and its firmware, CANN, and whether these and the images go together.
 
 CHIP='' GENERATION='' DRIVER='' DRIVER_HOME='' CANN='' CANN_HOME=''

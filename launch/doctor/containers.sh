@@ -10,7 +10,7 @@ begin_containers() {
 
 # look_containers: the runtime, then what it needs for the cards, then the image.
 look_containers() {
-  local version root security
+  local version folder security
   if [[ -z $RUNTIME ]]; then
     contained docker-missing "no Docker and no Podman: everything runs on the host itself${NEEDS_IMAGE:+, and vLLM for Ascend is published as images}" \
       "没有 Docker 或 Podman：一切直接在主机上运行${NEEDS_IMAGE:+；昇腾版 vLLM 只以镜像发布}" \
@@ -21,9 +21,9 @@ look_containers() {
     runtime_failed "$TOLD"
     return
   fi
-  IFS='|' read -r version root security <<<"$TOLD"
+  IFS='|' read -r version folder security <<<"$TOLD"
   look_runtime "$version" "$security"
-  look_room "$root"
+  look_room "$folder"
   look_handing
   if [[ $KIND == npu ]]; then look_vllm_image; fi
 }

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2004
 # NVIDIA: what nvidia-smi says of driver and cards, and whether torch's build has kernels for them.
 
 # look_cuda: device files, then what nvidia-smi says.

@@ -53,20 +53,20 @@ look_allocator() {
 
 # look_venv: whether the clone's environment is there, of this clone, and for this host's device.
 look_venv() {
-  local folder=$ROOT$PWD/.venv made_in kind
+  local folder=$ROOT$PWD/.venv made_in made_for
   if [[ ! -e $folder && ! -L $folder ]]; then
     ok venv "no .venv yet: bash run_all.sh setup" "还没有 .venv：bash run_all.sh setup"
     return
   fi
-  made_in=$(file "$PWD/.venv/clone") kind=$(file "$PWD/.venv/kind")
+  made_in=$(file "$PWD/.venv/clone") made_for=$(file "$PWD/.venv/kind")
   if [[ ! -e $folder/bin/python ]]; then
     note venv-broken ".venv has lost its Python" ".venv 的 Python 已不存在" \
       "bash run_all.sh setup makes it again" "bash run_all.sh setup 会重建"
   elif [[ -n $made_in && $made_in != "$PWD" ]]; then
     note venv-moved ".venv was made in $made_in" ".venv 是在 $made_in 建立的" \
       "bash run_all.sh setup makes it again" "bash run_all.sh setup 会重建"
-  elif [[ -n $kind && $kind != "$KIND" ]]; then
-    note venv-device ".venv was made for $kind; this host has $KIND" ".venv 是为 $kind 建立的，本机是 $KIND" \
+  elif [[ -n $made_for && $made_for != "$KIND" ]]; then
+    note venv-device ".venv was made for $made_for; this host has $KIND" ".venv 是为 $made_for 建立的，本机是 $KIND" \
       "bash run_all.sh setup" "bash run_all.sh setup"
   else
     ok venv ".venv: torch $(installed torch)" ".venv：torch $(installed torch)"

@@ -63,7 +63,7 @@ summary_line() {
 
 # json_string TEXT: the text as JSON writes it.
 json_string() {
-  local text=$1 slash='\' slashes='\\' quote='\"'
+  local text=$1 slash="\\" slashes="\\\\" quote="\\\""
   text=${text//"$slash"/"$slashes"}
   text=${text//'"'/"$quote"}
   text=${text//$'\n'/ }

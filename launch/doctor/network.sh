@@ -61,6 +61,7 @@ reach() {
     ((status == 0 || status == 6 || status == 8))
   else
     host=${1#*://}
+    # shellcheck disable=SC2016 # $0 is that bash's
     timeout 4 bash -c 'exec 3<>"/dev/tcp/$0/443"' "${host%%/*}" 2>/dev/null
   fi
 }
