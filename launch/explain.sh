@@ -42,86 +42,67 @@ suspicious() {
 
 # find_failures FILE...: the known failures in these logs, in the order of appearance: found, first line, times.
 find_failures() {
-  local LC_ALL=C line id
+  local LC_ALL=C line id vague=()
   read_failures
   while IFS= read -r line; do
     for id in "${FAILURES[@]}"; do
       if [[ $line =~ ${FAILURE["$id pattern"]} ]]; then break; fi
     done
-    if [[ -z ${times[$id]:-} ]]; then found+=("$id") first[$id]=$line; fi
+    if [[ -z ${times[$id]:-} ]]; then
+      first[$id]=$line
+      if [[ -n ${FAILURE["$id vague"]:-} ]]; then vague+=("$id"); else found+=("$id"); fi
+    fi
     times[$id]=$((${times[$id]:-0} + 1))
   done < <(suspicious "$@")
+  found+=("${vague[@]}")
 }
 
 # explain FILE...: what the known failures in these logs mean, and what to do next; fails where there are none.
 explain() {
-  local id language='' often found=()
+  local id language='' note attempt often found=()
   local -A first=() times=()
   if [[ $DANLU_LANG == zh ]]; then language=_zh; fi
+  note=$(t note 提示) attempt=$(t try 试试)
   find_failures "$@"
   for id in "${found[@]}"; do
     often=''
     if ((times[$id] > 1)); then often=$(t " (${times[$id]} times)" "（${times[$id]} 次）"); fi
-    printf '%s: %s [%s]%s\n' "$(t note 提示)" "${FAILURE["$id cause$language"]}" "$id" "$often"
-    printf '  | %s\n  %s: %s\n' "${first[$id]:0:SHOWN_WIDTH}" "$(t try 试试)" "${FAILURE["$id next$language"]}"
+    printf '%s: %s [%s]%s\n' "$note" "${FAILURE["$id cause$language"]}" "$id" "$often"
+    printf '  | %s\n  %s: %s\n' "${first[$id]:0:SHOWN_WIDTH}" "$attempt" "${FAILURE["$id next$language"]}"
   done >&2
   ((${#found[@]} > 0))
 }
 
 # explained COMMAND...: run it; where it fails, its last lines and what the known ones of them mean.
 explained() {
-  local kept said out err keeper child='' passed='' status=0
+  local kept keeper seen=() status=0
   if [[ ${DRY_RUN:-0} == 1 ]]; then
     run "$@"
     return
   fi
+  if [[ -t 2 ]]; then seen=(env DANLU_TERMINAL=1); fi
   kept=$(mktemp -d "${TMPDIR:-/tmp}/danlu.XXXXXX")
-  trap 'pass INT' INT
-  trap 'pass TERM' TERM
-  trap 'pass HUP' HUP
-  exec {said}> >(trap '' INT TERM HUP && plain | tail -n "$KEPT_LINES" >"$kept/last")
+  exec 7> >(trap '' INT TERM HUP && plain | tail -n "$KEPT_LINES" >"$kept/last")
   keeper=$!
-  start "$@"
-  ended || status=$?
-  exec {said}>&-
+  if [[ -t 1 ]]; then exec 8>&1; else exec 8> >(copied); fi
+  exec 9> >(copied 8>&- >&2)
+  attended "${seen[@]}" "$@" >&8 2>&9 7>&- 8>&- 9>&- || status=$?
+  exec 7>&- 8>&- 9>&-
   settle
-  trap - INT TERM HUP
   if ((status > 0 && status != 2 && status != 130 && status != 143)); then post_mortem "$@"; fi
   rm -rf -- "$kept"
   return "$status"
 }
 
-# start COMMAND...: start it as `child`, with what it says copied to `said`.
-start() {
-  local seen=()
-  if [[ -t 2 ]]; then seen=(env DANLU_TERMINAL=1); fi
-  if [[ -t 1 ]]; then exec {out}>&1; else exec {out}> >(trap '' INT TERM HUP && exec tee "/dev/fd/$said"); fi
-  exec {err}> >(trap '' INT TERM HUP && exec tee "/dev/fd/$said" >&2)
-  # On a terminal it stays in our group, so that it may read there; elsewhere it gets one of its own, so that a signal
-  # to all of ours reaches it once.
-  if [[ ! -t 0 ]]; then set -m; fi
-  (trap - INT QUIT && exec {said}>&- && exec "${seen[@]}" "$@" >&"$out" 2>&"$err" {out}>&- {err}>&-) <&0 &
-  child=$!
-  set +m
-  exec {out}>&- {err}>&-
-  if [[ -n $passed ]]; then pass "$passed"; fi
-}
-
-# pass SIGNAL: hand it on, unless the terminal has done so.
-pass() {
-  passed=$1
-  if [[ -n $child && ! ($1 == INT && -t 0) ]]; then kill -s "$1" "$child"; fi
-}
-
-# ended: wait for `child`, however often a signal interrupts the waiting; its status.
-ended() {
-  while kill -s 0 "$child" 2>/dev/null; do wait "$child" 2>/dev/null || :; done
-  wait "$child" 2>/dev/null
+# copied: what comes from standard input to standard output, and to whoever keeps the last lines.
+copied() {
+  trap '' INT TERM HUP
+  exec tee /dev/fd/7
 }
 
 # settle: wait until all that was said has been read; not for long, since what it left running may still talk.
 settle() {
-  local turns=150
+  local turns=50
   while ((turns--)) && kill -s 0 "$keeper" 2>/dev/null; do sleep 0.02; done
 }
 

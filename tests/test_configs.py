@@ -9,11 +9,11 @@ from packaging.utils import canonicalize_name
 
 from danlu.base import config
 from danlu.model.config import architecture, resolve
-from danlu.stages import STAGES, find, load_stage
+from danlu.stages import NO_STAGES, STAGES, find, load_stage
 from shell import ROOT
 
 MODELS = sorted(path.stem for path in ROOT.glob("configs/model/*.yaml"))
-RUNS = sorted(path.stem for path in ROOT.glob("configs/*.yaml") if path.stem != "matrix")
+RUNS = sorted(path.stem for path in ROOT.glob("configs/*.yaml") if path.stem not in NO_STAGES)
 MATRIX = yaml.safe_load((ROOT / "configs/matrix.yaml").read_text(encoding="utf-8"))
 
 

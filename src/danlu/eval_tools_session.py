@@ -11,12 +11,12 @@ history, as they do for the model.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import click
 
+from danlu.base import log
 from danlu.base.errors import UserError, nearest
 from danlu.chat_session import Leave, attend, lines
 from danlu.evaluate.tools.boxes import toolboxes
@@ -133,4 +133,4 @@ class Session:
     def hint(self, word: str, **values: Any) -> None:
         """Say something that is no answer."""
         text = self.words[word].format(**values) if values else self.words[word]
-        click.secho(text, dim=True, err=True, color=None if sys.stderr.isatty() else False)
+        click.secho(text, dim=True, err=True, color=log.attended())

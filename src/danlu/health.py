@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
+from danlu.base import log
 from danlu.base.errors import UserError
 
 PAUSE = 1.0  # seconds between two tries; shorter at first, when a server is often just there
@@ -91,7 +92,7 @@ class Progress:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._terminal = sys.stderr.isatty()
+        self._terminal = log.attended()
         self._last: float | None = None
 
     def waiting(self, waited: float, timeout: float, reason: str) -> None:

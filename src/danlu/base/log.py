@@ -37,6 +37,12 @@ def say_once(text: str) -> None:
         say(text)
 
 
+def attended(stream: TextIO | None = None) -> bool:
+    """Return whether a stream (stderr) is seen on a terminal, be it with a launcher that listens in."""
+    stream = stream or sys.stderr
+    return stream.isatty() or (stream is sys.stderr and os.environ.get("DANLU_TERMINAL") == "1")
+
+
 def record(text: str) -> None:
     """Write one line to the run's log only."""
     if _file is not None:

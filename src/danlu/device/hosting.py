@@ -187,32 +187,3 @@ KINDS = {
     "cuda": Kind("cuda", r"/dev/nvidia(\d+)", "CUDA_VISIBLE_DEVICES", unfit_nvidia),
     "cpu": Kind("cpu", "", "", unfit_processor),
 }
-
-# What vLLM's last words mean where a device is to blame: pattern, meaning, remedy.
-FAILURES = (
-    (
-        r"libascend_hal\.so|libhccl|libascendcl",
-        "the Ascend driver's libraries are not to be seen",
-        "source /usr/local/Ascend/ascend-toolkit/set_env.sh; in a container, mount /usr/local/Ascend/driver",
-    ),
-    (
-        r"CUDA out of memory|torch\.(cuda\.)?OutOfMemoryError|NPU out of memory",
-        "the device's memory is too small, or in use",
-        "--max-model-len LESS, more --devices, or end what uses it: nvidia-smi, npu-smi info",
-    ),
-    (
-        r"Failed to infer device type",
-        "this vLLM finds no device it was built for",
-        "--device cpu, or set up again: bash run_all.sh setup --with vllm",
-    ),
-    (
-        r"NCCL error|HCCL.*(error|timeout)|EI\d{4}",
-        "the devices cannot talk to each other",
-        "--tp 1 serves on one of them; 'danlu info' shows what torch sees",
-    ),
-    (
-        r"no kernel image is available",
-        "this vLLM has no kernels for the card",
-        "--runtime docker, or --device cpu",
-    ),
-)

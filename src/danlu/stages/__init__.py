@@ -18,6 +18,9 @@ STAGES = {
     "sft": "danlu.stages.sft",
 }
 
+NO_STAGES = {"matrix", "failures"}
+"""Configurations that are no stage's."""
+
 ALIASES = {"full_sft": "sft", "distillation": "distill"}
 
 
@@ -25,7 +28,7 @@ def find(word: str) -> tuple[Path, str]:
     """Return the configuration file that `word` means, and the stage it names."""
     path = Path(word)
     if path.suffix not in (".yaml", ".yml"):
-        names = sorted(file.stem for file in paths.configs().glob("*.yaml") if file.stem != "matrix")
+        names = sorted(file.stem for file in paths.configs().glob("*.yaml") if file.stem not in NO_STAGES)
         name = ALIASES.get(word, word)
         if name not in names:
             raise UserError(f"there is no stage '{word}'", nearest(word, names))

@@ -40,7 +40,7 @@ class Progress(Protocol):
 def open_progress(total_steps: int, name: str = "", stream: TextIO | None = None) -> Progress:
     """Return a bar where `stream` (stderr) is a terminal, else something that says a line now and then."""
     stream = stream or sys.stderr
-    return Bar(total_steps, name, stream) if stream.isatty() else Lines(total_steps)
+    return Bar(total_steps, name, stream) if log.attended(stream) else Lines(total_steps)
 
 
 class Recent:

@@ -240,10 +240,10 @@ def test_a_python_that_cannot_be_run_is_named(place, monkeypatch):
     ("text", "code", "meaning"),
     [
         ("ValueError: Head size 16 is not supported by CPU_ATTN", 1, "heads of this width"),
-        ("api_server.py: error: unrecognized arguments: --frob 3", 2, "it does not know --frob 3"),
+        ("api_server.py: error: unrecognized arguments: --frob 3", 2, "means nothing to this vLLM"),
         ("/x/python: No module named vllm", 1, "that environment has no vLLM"),
         ("torch.OutOfMemoryError: tried to allocate", 1, "memory is too small"),
-        ("ImportError: libascend_hal.so: cannot open shared object file", 1, "Ascend driver's libraries"),
+        ("ImportError: libascend_hal.so: cannot open shared object file", 1, "the Ascend driver is not"),
         ("", -4, "instructions that this processor lacks"),
         ("(EngineCore pid=3) ERROR 11-26 [core.py:1] KeyError: 'model.norm'", 1, "KeyError: 'model.norm'"),
         ("something", 1, "it does not say why"),

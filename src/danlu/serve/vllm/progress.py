@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from danlu.base import log
+
 WORD_EVERY = 15.0
 """Seconds after which a step that takes long is said again, where there is no terminal."""
 # What a line of the log means that is being done, first to last; both servers' lines.
@@ -63,7 +65,7 @@ class Progress:
     def __init__(self, what: str) -> None:
         self._what = what
         self._began = self._last = time.monotonic()
-        self._terminal = sys.stderr.isatty()
+        self._terminal = log.attended()
         self._step = ""
 
     @property
