@@ -149,10 +149,18 @@ def remedies() -> list[str]:
     return [texts[key] for texts in SECTIONS.values() for key in ("next", "next_zh")]
 
 
-def test_remedies_name_steps_that_are_there():
-    named = {step for text in remedies() for step in re.findall(r"bash run_all\.sh ([a-z_]+)", text)}
-    assert {"doctor", "setup", "stop", "convert"} <= named
-    assert [step for step in sorted(named) if not said(f"launcher {step}")] == []
+def test_remedies_name_steps_and_options_that_are_there():
+    shown = re.compile(r"bash run_all\.sh ([a-z_]+)((?: --[a-z-]+(?: [a-z]+)?)*)")
+    named = {match.groups() for text in remedies() for match in shown.finditer(text)}
+    assert ("setup", " --device ascend") in named and len(named) > 8
+    tried = "".join(
+        f"script=$(launcher {step}); [[ -n $script ]] || echo no {step}\n"
+        + "".join(
+            f"knows $script {option} || echo no {step} {option}\n" for option in re.findall(r"--\S+", words)
+        )
+        for step, words in named
+    )
+    assert said(tried) == ""
 
 
 def test_remedies_name_commands_that_are_there():
