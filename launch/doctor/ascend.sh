@@ -56,7 +56,7 @@ npu_smi_failed() {
         "export LD_LIBRARY_PATH=/usr/local/Ascend/driver/lib64:/usr/local/Ascend/driver/lib64/driver:/usr/local/Ascend/driver/lib64/common；容器内请挂载 /usr/local/Ascend/driver"
       ;;
     *)
-      problem npu-smi-fails "npu-smi info fails: ${words:-no word in ten seconds}" "npu-smi info 失败：${words:-十秒内没有输出}" \
+      problem npu-smi-fails "npu-smi info fails: ${words:-no word in time}" "npu-smi info 失败：${words:-没有及时输出}" \
         "see dmesg for the driver; install it again or restart the host" "用 dmesg 查看驱动；重装驱动或重启主机"
       ;;
   esac

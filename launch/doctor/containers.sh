@@ -30,14 +30,15 @@ look_containers() {
 
 # runtime_failed WORDS: why it does not answer.
 runtime_failed() {
-  local words=${1##*$'\n'}
+  local words=${1##*$'\n'} reason="Cannot connect[^"$'\n'"]*"
+  if [[ $1 =~ $reason ]]; then words=${BASH_REMATCH[0]}; fi
   case $1 in
     *"permission denied"*)
       contained docker-forbidden "$RUNTIME does not let this user in" "当前用户无权使用 $RUNTIME" \
         "sudo usermod -aG docker \$USER, then log in again; or rootless Docker" "sudo usermod -aG docker \$USER，重新登录；或使用 rootless Docker"
       ;;
     *)
-      contained docker-silent "$RUNTIME does not answer: ${words:-no word in ten seconds}" "$RUNTIME 没有响应：${words:-十秒内没有输出}" \
+      contained docker-silent "$RUNTIME does not answer: ${words:-no word in time}" "$RUNTIME 没有响应：${words:-没有及时输出}" \
         "sudo systemctl start docker" "sudo systemctl start docker"
       ;;
   esac

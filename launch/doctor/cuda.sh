@@ -38,7 +38,7 @@ nvidia_smi_failed() {
         "install driver $(matrix cuda driver) or newer" "安装 $(matrix cuda driver) 以上的驱动"
       ;;
     *)
-      problem nvidia-smi-fails "nvidia-smi fails: ${words:-no word in ten seconds}" "nvidia-smi 失败：${words:-十秒内没有输出}" \
+      problem nvidia-smi-fails "nvidia-smi fails: ${words:-no word in time}" "nvidia-smi 失败：${words:-没有及时输出}" \
         "see dmesg; load the driver (sudo modprobe nvidia), install it again, or restart the host" \
         "查看 dmesg；加载驱动（sudo modprobe nvidia）、重装驱动或重启主机"
       ;;

@@ -37,8 +37,9 @@ look_proxy() {
 # look_home: where pip and torch keep what they can make again.
 look_home() {
   if [[ -z ${HOME:-} || ! -d $ROOT$HOME || ! -w $ROOT$HOME ]]; then
+    # shellcheck disable=SC2016 # the user's shell shall expand it
     note home-missing "no home folder that can be written: nothing is cached" "没有可写的家目录：无法缓存" \
-      "export HOME=$PWD/out" "export HOME=$PWD/out"
+      'export HOME="$PWD/out"' 'export HOME="$PWD/out"'
   fi
 }
 

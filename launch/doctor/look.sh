@@ -3,6 +3,7 @@
 # every path, commands' included, so that another host's files, or files made up for a test, can be looked at.
 
 ROOT=${HOST_ROOT:-}
+PATIENCE=${DANLU_PATIENCE:-10} # seconds a command may take; a wedged driver lets its tool hang for ever
 declare -A BEGUN=()
 TOLD='' RANK=0
 
@@ -35,11 +36,11 @@ command_of() {
   return 1
 }
 
-# ask NAME WORDS...: what a command of that host prints, errors too; no longer than ten seconds.
+# ask NAME WORDS...: what a command of that host prints, errors too, within PATIENCE.
 ask() {
   local path limit=()
   path=$(command_of "$1") || return 127
-  if type -P timeout >/dev/null; then limit=(timeout 10); fi
+  if type -P timeout >/dev/null; then limit=(timeout --kill-after 1 "$PATIENCE"); fi
   LC_ALL=C "${limit[@]}" "$path" "${@:2}" 2>&1 </dev/null
 }
 
@@ -60,9 +61,11 @@ begin() {
 
 # ended NAME: wait for what was begun under that name; TOLD is what it printed, the status its own.
 ended() {
-  local descriptor=${BEGUN[$1]} status
-  TOLD=$(cat <&"$descriptor")
+  local descriptor=${BEGUN[$1]} status=0
+  # Not every process can be killed; past its time, what it said so far is what there is.
+  IFS= read -r -d '' -t $((PATIENCE + 2)) TOLD <&"$descriptor" || status=$?
   exec {descriptor}<&-
+  if ((status > 128)); then return 124; fi
   status=${TOLD##*$'\n'} TOLD=${TOLD%$'\n'*}
   TOLD=${TOLD%$'\n'}
   return "$status"

@@ -81,14 +81,14 @@ look_instructions() {
     fi
   done <"$ROOT/proc/cpuinfo"
   for flag in avx2 avx512f avx512_bf16 amx_bf16 asimd sve bf16; do
-    if [[ $flags == *" $flag "* ]]; then have+=" $flag"; fi
+    if [[ $flags == *" $flag "* ]]; then have+=${have:+ }$flag; fi
   done
   flag=$(matrix vllm x86_64_needs)
   if [[ $MACHINE == x86_64 && $flags != *" $flag "* ]]; then
     note processor-no-avx2 "this processor lacks ${flag^^}, which vLLM needs" "处理器没有 vLLM 需要的 ${flag^^} 指令" \
       "nothing to do: serve uses the built-in server" "无需处理：serve 会使用内置服务器"
   else
-    ok processor "instructions:${have:- none of note}" "指令集：${have:- 无特别指令}"
+    ok processor "instructions: ${have:-none of note}" "指令集：${have:-无特别指令}"
   fi
 }
 
