@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measure what this host reaches, beside others where a measurement names them: every published figure's command.
-# 测量本机性能；涉及对比的测量与同类项目并列：每个公布数字的命令。
+# Measure what this host reaches: the commands of all published figures.
+# 测量本机性能：所有公布数字的命令。
 #
 #   bash run_all.sh bench                              how long one waits: for help, and for a first step
 #                                                      启动时间：帮助信息与第一步训练

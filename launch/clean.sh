@@ -41,7 +41,7 @@ main() {
     say "$(t "nothing of that is here" "没有可清理的内容")"
   else
     need_rest
-    if agreed "${all[@]}"; then run rm -rf -- "${all[@]}"; else say "$(t "kept" 已保留)"; fi
+    if agreed "${all[@]}"; then remove "${all[@]}"; else say "$(t "kept" 已保留)"; fi
   fi
 }
 
@@ -56,8 +56,20 @@ places() {
   esac
   for place in "$@"; do
     if [[ -e $place ]]; then printf '%s\n' "$place"; fi
+    compgen -G "$(dirname "$place")/.${place##*/}.removing-*" || continue # what was left of it
   done
   if [[ $1 == .pytest_cache ]]; then find src convert tests bench -name __pycache__ -type d -prune; fi
+}
+
+# remove PLACES...: first out of the way, so that whoever is stopped here leaves nothing half; then for good.
+remove() {
+  local place aside gone=()
+  for place in "$@"; do
+    aside=$(dirname "$place")/.${place##*/}.removing-$$
+    run mv -- "$place" "$aside"
+    gone+=("$aside")
+  done
+  run rm -rf -- "${gone[@]}"
 }
 
 # tell: what there is, by name.

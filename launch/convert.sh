@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Export finished weights for transformers and vLLM, checked: those named, the newest, or the starter's.
-# 把训练好的模型导出给 transformers 与 vLLM 并校验：指定的、最新的，或入门模型。
+# Export weights for transformers and vLLM, checked: those named, the newest, or the starter's.
+# 导出权重给 transformers 与 vLLM 并校验：指定的、最新的，或入门模型。
 #
 #   bash run_all.sh convert                                 the newest weights, into out/NAME-hf, unless
 #                                                           an export is there that is no older

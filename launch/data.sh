@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Write the starter's data set into data/starter, or do what danlu data can do: check, show, convert, prepare.
-# 写出入门数据集到 data/starter，或执行 danlu data 的其他功能：check、show、convert、prepare。
+# Write the starter's data set into data/starter; or check, show, convert, prepare yours.
+# 写出入门数据集到 data/starter；或检查、展示、转换、预处理自己的数据。
 #
 #   bash run_all.sh data                              the starter set, Chinese and English: 24 MB, seconds
 #                                                     入门数据集，中英双语：24 MB，数秒

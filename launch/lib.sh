@@ -102,7 +102,7 @@ stage() {
 # stamp PART: what an environment's part was made from, as one number; another number, and it is made again.
 stamp() {
   local packages='torch|ascend|private|packages|beneath|python_3_10'
-  { sed -nE "/^($packages):/,/^\$/p" configs/matrix.yaml && cat pyproject.toml && printf '%s\n' "$PWD" "$1"; } | cksum
+  { sed -nE "/^($packages):/,/^\$/{/./p;}" configs/matrix.yaml && cat pyproject.toml && printf '%s\n' "$PWD" "$1"; } | cksum
 }
 
 # ready FOLDER PART...: whether that environment is there, with these parts, made from the present files.
@@ -134,6 +134,7 @@ attended() {
     wait "$CHILD" 2>/dev/null || status=$?
     if ! kill -s 0 "$CHILD" 2>/dev/null; then break; fi
   done
+  CHILD=''
   trap - INT TERM HUP
   if ((STOPPED)); then return "$STOPPED"; fi
   return "$status"

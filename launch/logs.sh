@@ -31,6 +31,7 @@ main() {
   if ((${#WORDS[@]} > 1)); then die "$(t "one at a time" "一次只能看一个")" "bash run_all.sh logs ${WORDS[0]}"; fi
   words=(-n "${OPT[lines]:-40}")
   if [[ -n ${OPT[follow]:-} ]]; then words+=(-f); fi
+  choose_engine
   container=$(container_called "${WORDS[0]:-}")
   if [[ -n $container && -z ${OPT[explain]:-} ]]; then
     become "$CONTAINERS" logs "${words[@]}" "$container"
@@ -53,7 +54,6 @@ explain_log() {
 # container_called WORD: the container of that name, if there is one.
 container_called() {
   local name rest
-  choose_engine
   while read -r name rest; do
     if [[ $name == "$1" ]]; then printf '%s\n' "$name"; fi
   done < <(ask_engine ps --all --filter label=danlu=1 --format '{{.Names}} {{.Status}}')

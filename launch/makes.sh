@@ -149,8 +149,10 @@ starter() {
     return
   fi
   begin_run "$home" "$number"
+  words+=("run_dir=$home")
+  if [[ -e $home/latest ]]; then words+=(resume=true); fi
   passed_on
-  timed "$1" attended bash launch/train.sh "${PASSED[@]}" "configs/starter/$1.yaml" "${words[@]}" "run_dir=$home" resume=true
+  timed "$1" attended bash launch/train.sh "${PASSED[@]}" "configs/starter/$1.yaml" "${words[@]}"
   would_make "$FOLDER"
   if [[ ${DRY_RUN:-0} != 1 ]] && ! was_made "$FOLDER" "$home" "$number"; then
     die "$(t "$FOLDER was not finished" "$FOLDER 未完成")" "$(t "the same command goes on" "重跑同一命令即可继续")"

@@ -4,6 +4,7 @@
 # `find_running` fills THINGS with one line each: what it is, its id, and what it is called, blanks between.
 
 source launch/images.sh
+source launch/makes.sh
 
 THINGS=()
 SERVERS=() # PORT PID NAME STATE-AND-LOG, as danlu vllm status tells it
@@ -12,6 +13,7 @@ SERVERS=() # PORT PID NAME STATE-AND-LOG, as danlu vllm status tells it
 find_running() {
   local line pids=' ' port pid name rest
   THINGS=()
+  choose_engine
   find_servers
   for line in "${SERVERS[@]}"; do
     IFS=$'\t' read -r port pid name rest <<<"$line"
@@ -64,19 +66,21 @@ commands() {
   done < <(all_processes)
 }
 
-# all_processes: "PID PARENT WORDS" of every process that can be seen.
+# all_processes: "PID PARENT WORDS" of every process that can be seen, those without Python left out where that is easy.
 all_processes() {
-  local folder words line
+  local folder words=() state
   if [[ ! -r /proc/self/cmdline ]]; then
     ps -axo pid=,ppid=,command=
     return
   fi
   for folder in /proc/[0-9]*; do
-    words=$(tr '\0' ' ' <"$folder/cmdline") || continue
-    if [[ $words != *python* ]]; then continue; fi
-    line=$(sed -n 's/^PPid:[[:space:]]*//p' "$folder/status") || continue
-    printf '%s %s %s\n' "${folder#/proc/}" "$line" "${words% }"
-  done 2>/dev/null
+    # One that ends meanwhile is none.
+    if ! { mapfile -d '' -t words <"$folder/cmdline" && IFS= read -r state <"$folder/stat"; } 2>/dev/null; then continue; fi
+    if [[ ${words[*]} != *python* ]]; then continue; fi
+    state=${state##*) } # its state, its parent...
+    read -r _ state _ <<<"$state"
+    printf '%s %s %s\n' "${folder#/proc/}" "$state" "${words[*]}"
+  done
 }
 
 # works_here PID: whether that process's folder is this clone, where the system tells.
@@ -84,7 +88,6 @@ works_here() { [[ ! -e /proc/$1/cwd || $(readlink "/proc/$1/cwd") == "$PWD" ]]; 
 
 # containers: "NAME STATE" of every container of ours, one a line; nothing where there is no engine.
 containers() {
-  choose_engine
   ask_engine ps --filter label=danlu=1 --format '{{.Names}} {{.Status}} {{.Ports}}'
 }
 
@@ -108,7 +111,7 @@ state_of() {
     return
   fi
   for file in out/*/run.json; do
-    if [[ -f $file ]] && grep -qF "\"run_dir\": \"$1\"" "$file"; then
+    if [[ -f $file && $(told "$file" run_dir) == "$1" ]]; then
       t "finished, in ${file%/run.json}" "已完成：${file%/run.json}"
       return
     fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Serve finished weights behind OpenAI's API, with a page to talk to them: those named, the newest, or the starter's.
-# 以 OpenAI 兼容接口提供训练好的模型，并附对话页面：指定的、最新的，或入门模型。
+# Serve weights behind OpenAI's API, with a page: those named, the newest, or the starter's.
+# 以 OpenAI 兼容接口提供模型，并附对话页面：指定的、最新的，或入门模型。
 #
 #   bash run_all.sh serve                                 the newest weights, on 127.0.0.1:8000; where nothing
 #                                                         was trained yet, the starter is: minutes

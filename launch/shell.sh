@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Open a shell, or run a command, where the engine runs: in this clone's environment, or in a container.
+# Open a shell, or run a command, where the engine runs: its environment, or a container.
 # 进入引擎运行的环境（本仓库的环境或容器），打开 shell 或执行命令。
 #
 #   bash run_all.sh shell                         until exit

@@ -4,6 +4,9 @@
 # A step is an executable launch/NAME.sh, or a training stage with a configs/NAME.yaml, which launch/train.sh
 # performs. Its help and its options are what the header of that file says, so a step is added by adding a file.
 
+# The order in which help tells of steps.
+STORY=(setup doctor build data tokenizer train convert serve vllm chat eval test bench status logs stop shell clean)
+
 STEPS=() # what to do, in order
 GIVEN=() # options, as --name or --name=value
 REST=()  # the last step's own words
@@ -17,11 +20,14 @@ launcher() {
   fi
 }
 
-# launchers: every script that is a step, one a line.
+# launchers: every script that is a step, one a line; those of a story in its order, any other after them.
 launchers() {
   local file
+  for file in "${STORY[@]/#/launch/}"; do
+    if [[ -x $file.sh ]]; then echo "$file.sh"; fi
+  done
   for file in launch/*.sh; do
-    if [[ -x $file ]]; then echo "$file"; fi
+    if [[ -x $file && " ${STORY[*]} " != *" $(basename "$file" .sh) "* ]]; then echo "$file"; fi
   done
 }
 
@@ -44,6 +50,7 @@ steps_of() {
 read_words() {
   local names option
   if (($# == 0)); then set -- --help; fi
+  if [[ " $* " =~ \ --lang[\ =](zh|en)\  ]]; then language "${BASH_REMATCH[1]}"; fi # of help too
   while (($# > 0)); do
     case $1 in
       -h | --help)
@@ -156,8 +163,11 @@ help() {
   printf '\n%s\n' "$(t Options 选项)"
   entry --dry-run "$(t "print the commands, run nothing" "只打印命令，不执行")"
   entry "--lang zh|en" "$(t "the language of what is said" "提示语言")"
-  while read -r file; do manual "$file" | grep '^  --'; done < <(launchers) | sort -u -k 1,1
+  # What several steps have, in the words of the part they have it from.
+  { for file in launch/{engine,weights,serving}.sh; do documented "$file"; done | translated && while read -r file; do manual "$file"; done < <(launchers); } |
+    sed -nE 's/^  (--[a-z-]+( [A-Z][^ ]*)?)  +/\1\t/p' | sort -s -u -k 1,1 |
+    while IFS=$'\t' read -r name file; do entry "$name" "$file"; done
 }
 
 # entry NAME TEXT: one line of a table.
-entry() { printf '  %-18s %s\n' "$1" "$2"; }
+entry() { printf '  %-23s %s\n' "$1" "$2"; }

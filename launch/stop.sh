@@ -64,15 +64,21 @@ end() {
 # end_process PID: as Ctrl-C would, so that it saves; after a minute for good.
 end_process() {
   local began=$SECONDS
-  run kill -INT "$1"
+  run kill -s INT "$1"
   if [[ ${DRY_RUN:-0} == 1 ]]; then return; fi
-  while kill -0 "$1" 2>/dev/null; do
+  while lives "$1"; do
     if ((SECONDS - began > PATIENCE)); then
       warn "$(t "$1 does not end by itself; it is killed" "$1 未自行结束，强制停止")"
-      kill -KILL "$1"
+      kill -s KILL "$1"
+      return
     fi
     sleep 0.2
   done
+}
+
+# lives PID: whether that process still does something: one that nobody has buried has no words any more.
+lives() {
+  if [[ -r /proc/$1/cmdline ]]; then grep -q . "/proc/$1/cmdline"; else kill -s 0 "$1" 2>/dev/null; fi
 }
 
 main "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Learn a vocabulary from text, or measure one; alone: the starter's, learned again and found to be the same.
-# 从文本训练词表，或评测词表；不带参数：重新训练入门词表并确认一致。
+# Learn a vocabulary from text, or measure one; alone: the starter's, to the same bytes.
+# 从文本训练词表，或评测词表；不带参数：重新得到入门词表，逐字节一致。
 #
 #   bash run_all.sh tokenizer                                                     the starter's again
 #                                                                                 重新得到入门词表

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Train one stage on the devices of this host; where no data is named, the starter's, in minutes.
-# 在本机的设备上训练一个阶段；没有指定数据时用几分钟训练入门模型。
+# Train one stage on the devices of this host; without data of yours, the starter's, in minutes.
+# 在本机的设备上训练一个阶段；不指定数据时用几分钟训练入门模型。
 #
 #   bash run_all.sh train pretrain data.train=corpus.jsonl         with settings of its own
 #                                                                  带自己的设置
@@ -79,8 +79,8 @@ wants_starter() {
 # start_from: add to `settings` the weights to start from, or what to build where there are none.
 start_from() {
   local from=${OPT[from]:-} model
-  if [[ $name == *.y*ml ]] || setting from >/dev/null; then
-    from=''
+  if setting from >/dev/null; then
+    from='' # the words or the configuration say it
   elif [[ -n $from && ($from == *://* || $from == */*/* || -d $from) ]]; then
     settings+=("from=$from") # a hub's, or a folder
   elif [[ -n $from ]]; then
@@ -120,7 +120,9 @@ setting() {
       return
     fi
   done
-  if [[ $1 == data.* ]]; then # a section's key
+  if [[ ! -f $file ]]; then
+    return 1
+  elif [[ $1 == data.* ]]; then # a section's key
     sed -n '/^data:/,/^[^ ]/s/^  '"${1#data.}"': *//p' "$file" | grep .
   else
     sed -n "s/^$1: *//p" "$file" | grep .

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Serve finished weights with vLLM, or, where vLLM cannot, with the built-in server: those named, or the newest.
-# 用 vLLM 提供服务；vLLM 不支持的设备上用内置服务器：指定的权重，或最新的。
+# Serve weights with vLLM; where it cannot, with the built-in server.
+# 用 vLLM 提供服务；vLLM 不支持的设备上用内置服务器。
 #
 #   bash run_all.sh vllm                                  the newest weights, exported first where they are not
 #                                                         最新的权重，尚未导出则先导出

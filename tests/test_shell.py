@@ -1,6 +1,8 @@
 """launch/lib.sh and launch/host.sh, function by function."""
 
+import os
 import re
+import signal
 import subprocess
 
 import pytest
@@ -13,8 +15,9 @@ ZH = {"DANLU_LANG": "zh"}
 
 
 def test_every_function_is_tested():
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_shell*.py"))
-    for library in ("lib", "host", "steps", "venv"):
+    files = [*(ROOT / "tests").glob("test_shell*.py"), *(ROOT / "tests/launch").glob("test_*.py")]
+    tests = "".join(path.read_text(encoding="utf-8") for path in files)
+    for library in ("lib", "options", "host", "steps", "venv"):
         source = (ROOT / f"launch/{library}.sh").read_text(encoding="utf-8")
         for function in re.findall(r"^(\w+)\(\) \{", source, re.MULTILINE):
             assert re.search(rf"\b{function}\b", tests), f"{library}.sh: {function}"
@@ -104,6 +107,25 @@ def test_summary_and_help_are_translated(launcher):
     assert english.isascii() and "  --fast            quickly\n" in english
     assert "  --fast            快\n" in chinese and "number format" in chinese and "quickly" not in chinese
     assert len(english.splitlines()) == len(chinese.splitlines())
+
+
+def test_a_launcher_has_the_options_of_its_parts_too(launcher, tmp_path):
+    launcher.write_text(HEADER + "source launch/lib.sh\nsource launch/engine.sh\n", encoding="utf-8")
+    assert said(f"parts '{launcher}'") == "launch/engine.sh"
+    assert said(f"documented '{launcher}'").splitlines() == [
+        "--fast            quickly",
+        "                    快",
+        "  --dtype NAME      number format",
+        "  --set KEY=V...    again and again",
+    ]
+    assert "runtime WORD" in said(f"option_lines '{launcher}'")
+    told = said(f"manual '{launcher}'")
+    assert "at once" in told and "--runtime WORD" in told and "one process" not in told
+    assert said(f"options '{launcher}' --runtime docker; echo ${{OPT[runtime]}}") == "docker"
+
+
+def test_keep_option_heeds_what_every_launcher_has():
+    assert said("keep_option lang zh WORD; keep_option a_b 7 N; echo $DANLU_LANG ${OPT[a_b]}") == "zh 7"
 
 
 def test_option_lines_are_the_documented_ones(launcher):
@@ -214,26 +236,6 @@ def clone(tmp_path):
     return small_clone(tmp_path)
 
 
-def finish(clone, name: str) -> None:
-    (clone / "out" / name).mkdir(parents=True)
-    (clone / "out" / name / "config.json").touch()
-
-
-def test_weights_are_found_by_name_size_and_age(clone):
-    finish(clone, "pretrain_512")
-    finish(clone, "full_sft_768_moe")
-    assert said("weights pretrain", clone) == "out/pretrain_512"
-    assert said("weights out/pretrain_512", clone) == "out/pretrain_512"
-    assert said("OPT=([hidden_size]=768 [use_moe]=1); weights full_sft", clone) == "out/full_sft_768_moe"
-    call("touch", "-d", "2020-01-01", clone / "out/full_sft_768_moe")
-    assert said("weights", clone) == "out/pretrain_512"
-
-
-def test_weights_that_are_missing_are_named_with_what_makes_them(clone):
-    (clone / "out/full_sft_512").mkdir(parents=True)  # no config.json: not finished
-    assert refused("weights full_sft", clone).endswith("try: bash run_all.sh train sft data.train=FILE.jsonl")
-
-
 def test_ready_is_made_from_the_present_files(clone):
     python = clone / ".venv/bin/python"
     python.parent.mkdir(parents=True)
@@ -248,10 +250,65 @@ def test_ready_is_made_from_the_present_files(clone):
     assert bash("ready .venv base", clone).returncode == 1
 
 
+def test_an_environment_is_as_it_was_when_no_package_of_it_has_changed(clone):
+    matrix = clone / "configs/matrix.yaml"
+    before = said("stamp base", clone)
+    matrix.write_text(matrix.read_text(encoding="utf-8") + '\nmore:\n  key: "1"\n', encoding="utf-8")
+    assert said("stamp base", clone) == before
+    text = matrix.read_text(encoding="utf-8")
+    matrix.write_text(text.replace('  click: "', '  click: "9'), encoding="utf-8")
+    assert said("stamp base", clone) != before
+
+
 def test_need_environment_makes_what_is_not_there(clone):
     (clone / "launch/setup.sh").write_text("echo setup $*", encoding="utf-8")
     assert said("need_environment base test", clone) == "setup --extra test"
+    options = "OPT=([mirror]=1 [offline]=1 [device]=cpu)"
+    assert said(f"{options}; need_environment base", clone) == "setup --mirror --offline --device cpu"
     (clone / ".venv/bin").mkdir(parents=True)
     (clone / ".venv/bin/python").touch(mode=0o755)
     said("KIND=cpu mark_ready .venv base; KIND=cpu mark_ready .venv test", clone)
     assert said("need_environment base test", clone) == ""
+
+
+def test_times_are_kept_whether_it_went_well_or_not():
+    assert said("timed one true; timed two false || echo $?; echo $TIMES") == "1\none 0 s; two 0 s"
+    assert said("duration 75; duration 754").splitlines() == ["75 s", "12:34 min"]
+
+
+def test_a_dry_run_knows_what_would_be_there_by_then(tmp_path):
+    code = "begin_plan; would_make a 'b c'; planned a 'b c' && ! planned d && echo yes"
+    assert said(code, DRY_RUN="1", TMPDIR=str(tmp_path)) == "yes"
+    assert said("begin_plan; would_make a; planned a || echo no", TMPDIR=str(tmp_path)) == "no"
+    assert not list(tmp_path.iterdir())
+
+
+# What is told to end, and whom it is told: it alone, or it and all of its group, as a terminal does.
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("tell", [os.kill, os.killpg])
+def test_what_is_attended_hears_once_that_it_shall_end(tmp_path, number, status, tell):
+    child = tmp_path / "child.sh"
+    child.write_text(
+        "trap 'echo heard >>told' INT TERM\n"
+        "echo >begun\n"
+        "while [[ ! -s told ]]; do sleep 0.01; done\nsleep 0.1\n"
+    )
+    libraries = f"cd {ROOT}; set -Eeuo pipefail; source launch/lib.sh; cd {tmp_path}"
+    process = subprocess.Popen(
+        ["bash", "-c", f"{libraries}; attended bash {child}; echo never"],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+    tell(process.pid, number)
+    assert process.wait(20) == status and not process.stdout.read()
+    assert (tmp_path / "told").read_text() == "heard\n"
+
+
+def test_hand_on_and_attended_keep_a_status():
+    assert said("attended false || echo $?; attended true && echo well; hand_on INT 130; echo $STOPPED") == (
+        "1\nwell\n130"
+    )

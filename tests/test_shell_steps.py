@@ -5,33 +5,17 @@ import shutil
 
 import pytest
 
-from shell import ROOT, call, refused, said, small_clone
+from shell import ROOT, call, finish, plan, problem, ready_clone, refused, said, small_clone
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """A clone that looks set up, with finished weights; its path has a space and Chinese in it."""
-    folder = small_clone(tmp_path_factory.mktemp("some where 丹炉") / "clone")
-    python = folder / ".venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.symlink_to(shutil.which("python3"))
-    said("for part in base serve test; do KIND=cpu mark_ready .venv $part; done", folder)
+    folder = ready_clone(tmp_path_factory.mktemp("some where 丹炉") / "clone")
+    shutil.copytree(ROOT / "bench", folder / "bench")
     for name in ("pretrain_512", "pretrain_640_moe", "full_sft_512"):
-        (folder / "out" / name).mkdir(parents=True)
-        (folder / "out" / name / "config.json").touch()
+        finish(folder, name)
     return folder
-
-
-def plan(clone, words: str, **env: str) -> str:
-    done = call("bash", "-c", f"bash run_all.sh --dry-run {words}", cwd=clone, **env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().replace(" \n", "\n")
-
-
-def problem(clone, words: str, **env: str) -> str:
-    done = call("bash", "-c", f"bash run_all.sh {words}", cwd=clone, **env)
-    assert done.returncode == 2, (done.stdout, done.stderr)
-    return done.stderr
 
 
 @pytest.fixture
@@ -47,7 +31,9 @@ def cards(tmp_path):
     return host
 
 
-TRAIN = ".venv/bin/python -m danlu train"
+PYTHON = ".venv/bin/python -m"
+TRAIN = f"{PYTHON} danlu train"
+OWN = "--set data.train=x"
 
 
 @pytest.mark.parametrize(
@@ -55,45 +41,69 @@ TRAIN = ".venv/bin/python -m danlu train"
     [
         ("train pretrain data.train=x.jsonl", f"{TRAIN} pretrain data.train=x.jsonl"),
         ("train pretrain data.train='a b.jsonl'", f"{TRAIN} pretrain data.train=a\\ b.jsonl"),
-        ("pretrain", f"{TRAIN} pretrain"),
-        ("pretrain --set seed=1 --set epochs=2", f"{TRAIN} pretrain seed=1 epochs=2"),
-        ("pretrain --use-moe", f"{TRAIN} pretrain model=26m-moe"),
-        ("train pretrain model=tiny --use-moe", f"{TRAIN} pretrain model=tiny model=tiny-moe"),
+        (f"pretrain {OWN}", f"{TRAIN} pretrain data.train=x"),
+        (f"pretrain {OWN} --set epochs=2", f"{TRAIN} pretrain data.train=x epochs=2"),
+        (f"pretrain {OWN} --use-moe", f"{TRAIN} pretrain data.train=x model=26m-moe"),
         (
-            "pretrain --hidden-size 640 --num-hidden-layers=4",
-            f"{TRAIN} pretrain model.hidden_size=640 model.num_hidden_layers=4",
+            "train --use-moe pretrain data.train=x model=tiny",
+            f"{TRAIN} pretrain data.train=x model=tiny model=tiny-moe",
         ),
-        ("pretrain --dtype float32 --device cpu", f"{TRAIN} pretrain dtype=float32 device=cpu"),
+        (
+            f"pretrain {OWN} --hidden-size 640 --num-hidden-layers=4",
+            f"{TRAIN} pretrain data.train=x model.hidden_size=640 model.num_hidden_layers=4",
+        ),
+        (
+            f"pretrain {OWN} --dtype float32 --device cpu",
+            f"{TRAIN} pretrain data.train=x dtype=float32 device=cpu",
+        ),
+        (f"pretrain {OWN} --resume", f"{TRAIN} pretrain data.train=x resume=true"),
         ("pretrain --resume --set run_dir=runs/a", f"{TRAIN} pretrain run_dir=runs/a resume=true"),
-        ("sft", f"{TRAIN} sft from=out/pretrain_512"),
-        ("full_sft", f"{TRAIN} sft from=out/pretrain_512"),
-        ("sft --use-moe --hidden-size 640", f"{TRAIN} sft from=out/pretrain_640_moe"),
-        ("train sft from=elsewhere", f"{TRAIN} sft from=elsewhere"),
-        ("train sft from=", f"{TRAIN} sft from="),
-        ("reason --from full_sft", f"{TRAIN} reason from=out/full_sft_512"),
+        (f"sft {OWN}", f"{TRAIN} sft data.train=x from=out/pretrain_512"),
+        (f"full_sft {OWN}", f"{TRAIN} sft data.train=x from=out/pretrain_512"),
+        (f"tool_sft {OWN}", f"{TRAIN} tool_sft data.train=x from=out/full_sft_512"),
+        (
+            f"sft --use-moe --hidden-size 640 {OWN}",
+            f"{TRAIN} sft data.train=x from=out/pretrain_640_moe",
+        ),
+        ("train sft data.train=x from=elsewhere", f"{TRAIN} sft data.train=x from=elsewhere"),
+        ("train sft data.train=x from=", f"{TRAIN} sft data.train=x from="),
+        (f"sft --from hf://a/b {OWN}", f"{TRAIN} sft data.train=x from=hf://a/b"),
+        (f"reason --from full_sft {OWN}", f"{TRAIN} reason data.train=x from=out/full_sft_512"),
         ("train my.yaml seed=3", f"{TRAIN} my.yaml seed=3"),
         ("pretrain --config my.yaml", f"{TRAIN} my.yaml"),
-        ("pretrain sft", f"{TRAIN} pretrain\n{TRAIN} sft from=out/pretrain_512"),
-        ("chat --weight full_sft --prompt hi", ".venv/bin/python -m danlu chat out/full_sft_512 --prompt hi"),
         (
-            "serve --weight full_sft --port 0 --name smith",
-            ".venv/bin/python -m danlu serve out/full_sft_512 --port 0 --name smith",
+            f"pretrain sft {OWN}",
+            f"{TRAIN} pretrain data.train=x\n{TRAIN} sft data.train=x from=out/pretrain_512",
+        ),
+        ("data", f"{PYTHON} danlu data starter --out data/starter --quiet"),
+        ("data check x.jsonl --fix", f"{PYTHON} danlu data check x.jsonl --fix"),
+        ("tokenizer", f"{PYTHON} danlu tokenizer train"),
+        ("tokenizer --text x --size 99", f"{PYTHON} danlu tokenizer train --text x --size 99"),
+        ("tokenizer report x", f"{PYTHON} danlu tokenizer report x"),
+        ("bench", f"{PYTHON} bench.startup"),
+        ("bench moe --json", f"{PYTHON} bench.moe --json"),
+        ("chat --weight full_sft --prompt hi", f"{PYTHON} danlu chat out/full_sft_512 --prompt hi"),
+        (
+            "chat --weight full_sft --device ascend",
+            f"{PYTHON} danlu chat out/full_sft_512 --device npu",
         ),
         (
-            "serve --weight pretrain --hidden-size 640 --use-moe",
-            ".venv/bin/python -m danlu serve out/pretrain_640_moe",
+            "convert --weight full_sft --dtype float32",
+            f"{PYTHON} convert to-hf out/full_sft_512 --out out/full_sft_512-hf --dtype float32",
         ),
+        ("convert inspect x", f"{PYTHON} convert inspect x"),
         (
             "eval --weight pretrain perplexity held.jsonl",
-            ".venv/bin/python -m danlu eval perplexity out/pretrain_512 held.jsonl",
+            f"{PYTHON} danlu eval perplexity out/pretrain_512 held.jsonl",
         ),
         (
             "eval --weight tool_sft tools --limit 9",
-            ".venv/bin/python -m danlu eval tools out/tool_sft_512 --limit 9",
+            f"{PYTHON} danlu eval tools out/tool_sft_512 --limit 9",
         ),
+        ("eval --weight full_sft", f"{PYTHON} danlu eval tools out/full_sft_512"),
         (
             "eval tools --endpoint http://localhost:8000",
-            ".venv/bin/python -m danlu eval tools --endpoint http://localhost:8000",
+            f"{PYTHON} danlu eval tools --endpoint http://localhost:8000",
         ),
         ("test tests/base -k paths", ".venv/bin/python -m pytest -m not\\ slow tests/base -k paths"),
     ],
@@ -115,19 +125,20 @@ def test_all_tests_are_the_quick_ones_together_then_the_slow_ones_alone(clone):
 def test_all_cards_of_a_host_train_unless_some_are_chosen(clone, cards, node, variable):
     host = cards(node)
     torchrun = ".venv/bin/python -m torch.distributed.run --nproc-per-node {} --nnodes 1 --standalone"
-    assert plan(clone, "pretrain", **host) == f"{torchrun.format(4)} -m danlu train pretrain"
-    assert plan(clone, "pretrain --devices 1,3", **host) == (
-        f"env {variable}=1\\,3 {torchrun.format(2)} -m danlu train pretrain"
+    train = f"pretrain {OWN}"
+    does = "-m danlu train pretrain data.train=x"
+    assert plan(clone, train, **host) == f"{torchrun.format(4)} {does}"
+    assert plan(clone, f"{train} --devices 1,3", **host) == (
+        f"env {variable}=1\\,3 {torchrun.format(2)} {does}"
     )
-    assert plan(clone, "pretrain --devices 2", **host) == f"env {variable}=2 {TRAIN} pretrain"
+    assert plan(clone, f"{train} --devices 2", **host) == f"env {variable}=2 .venv/bin/python {does}"
 
 
 def test_several_hosts_name_their_place(clone, cards):
     host = cards("nvidia") | {"NODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "first"}
     expected = "--nproc-per-node 4 --nnodes 2 --node-rank 1 --master-addr first"
-    assert expected in plan(clone, "pretrain", **host)
-    done = call("bash", "run_all.sh", "pretrain", cwd=clone, **(host | {"NODE_RANK": ""}))
-    assert done.returncode != 0 and "NODE_RANK" in done.stderr
+    assert expected in plan(clone, f"pretrain {OWN}", **host)
+    assert "NODE_RANK" in problem(clone, f"pretrain {OWN}", **(host | {"NODE_RANK": ""}))
 
 
 @pytest.mark.parametrize(
@@ -140,8 +151,13 @@ def test_several_hosts_name_their_place(clone, cards):
         ("--all setup", "--all means nothing to: setup"),
         ("--frobnicate setup", "--frobnicate means nothing to: setup"),
         ("setup --with", "--with wants a value"),
-        ("sft --hidden-size 999", "no finished weights 'pretrain' here"),
-        ("eval", "measure what?"),
+        ("sft --hidden-size 999 --set data.train=x", "no finished weights 'pretrain' --hidden-size 999 here"),
+        ("reason --from nothing --set data.train=x", "no finished weights 'nothing' here"),
+        ("--use-moe train my.yaml", "--use-moe: of which model?"),
+        ("bench cake", "there is no measurement 'cake'"),
+        ("--runtime cake data", "--runtime cake?"),
+        ("--backend cake serve", "--backend cake?"),
+        ("--port 99999 serve", "--port 99999: not a port"),
         ("--device tpu setup", "unknown device 'tpu'"),
         ("setup --with cake", "--with cake?"),
     ],
@@ -151,24 +167,42 @@ def test_what_is_not_understood_is_refused_before_anything_runs(clone, words, sa
 
 
 def test_help_shows_what_is_there_and_nothing_else(clone):
+    launchers = {path.stem for path in (ROOT / "launch").glob("*.sh") if path.stat().st_mode & 0o100}
+    texts = [(ROOT / f"launch/{name}.sh").read_text(encoding="utf-8") for name in launchers]
+    parts = {part for text in texts for part in re.findall(r"^source (launch/\w+\.sh)$", text, re.MULTILINE)}
+    texts += [(ROOT / part).read_text(encoding="utf-8") for part in parts - {"launch/lib.sh"}]
+    documented = {
+        option for text in texts for option in re.findall(r"^#   (--[a-z-]+)", header(text), re.MULTILINE)
+    }
     for language in ("en", "zh"):
         told = call("bash", "run_all.sh", "--lang", language, "--help", cwd=clone).stdout
         shown = set(re.findall(r"^  ([a-z_]+)  ", told, re.MULTILINE))
-        launchers = {path.stem for path in (ROOT / "launch").glob("*.sh") if path.stat().st_mode & 0o100}
-        assert launchers | set(said("stages").split()) <= shown
-        for name in shown:
-            assert said(f"declare -A PRESETS=(); steps_of {name}") == name
-        for script in launchers:
-            for option in re.findall(
-                r"^#   (--[a-z-]+)", (ROOT / f"launch/{script}.sh").read_text(), re.MULTILINE
-            ):
-                assert option in told
+        assert shown == launchers | set(said("stages").split()) | {"core", "all", "demo"}
+        assert documented <= set(re.findall(r"--[a-z-]+", told))
+
+
+def header(script: str) -> str:
+    return script.partition("\n\n")[0].partition("\nset ")[0]
+
+
+@pytest.mark.parametrize("name", ["core", "all", "demo"])
+def test_a_preset_is_a_story_that_can_be_told(name, tmp_path):
+    """With nothing trained yet: every step of it finds what it needs, made by the steps before."""
+    lines = plan(ready_clone(tmp_path), f"{name} --use-moe", ACCELERATOR="cpu").splitlines()
+    made = [
+        line for line in lines if "danlu data starter" in line or "danlu train" in line or "to-hf" in line
+    ]
+    assert len(made) == len(set(made)) == {"core": 4, "all": 5, "demo": 5}[name]
+    assert all("_moe" in line for line in made[2:])
 
 
 def test_steps_know_their_help(clone):
     assert "goes to pytest" in call("bash", "run_all.sh", "test", "--help", cwd=clone).stdout
-    assert "交给 pytest" in call("bash", "run_all.sh", "--lang=zh", "test", "--help", cwd=clone).stdout
-    assert "width of the model" in call("bash", "run_all.sh", "pretrain", "--help", cwd=clone).stdout
+    for words in ("--lang=zh test --help", "test --help --lang zh"):
+        assert "交给 pytest" in call("bash", "run_all.sh", *words.split(), cwd=clone).stdout
+    for words in ("pretrain", "serve"):
+        told = call("bash", "run_all.sh", words, "--help", cwd=clone).stdout
+        assert "width of the model" in told and "host or docker" in told
 
 
 def test_a_new_launcher_is_a_new_step(tmp_path):
@@ -198,7 +232,25 @@ def test_a_step_that_fails_ends_the_story_and_says_how_to_go_on(tmp_path):
         (clone / f"launch/{name}.sh").chmod(0o755)
     done = call("bash", "run_all.sh", "one", "two", "three", cwd=clone)
     assert (done.returncode, done.stdout.split()) == (3, ["one", "two"])
-    assert "bash run_all.sh two three" in done.stderr
+    assert "mend it, then go on: bash run_all.sh two three\n" in done.stderr
+
+
+def test_a_story_that_was_stopped_says_how_to_go_on(clone):
+    assert said("STEPS=(setup sft convert); GIVEN=('--set=a=b c'); again 130 1") == (
+        "--set=a=b\\ c --resume sft convert"
+    )
+    assert said("STEPS=(setup sft convert); GIVEN=(--resume); again 130 1") == "--resume sft convert"
+    assert said("STEPS=(data chat); REST=(--prompt 'a b'); again 143 0") == "data chat --prompt a\\ b"
+
+
+def test_steps_in_turn_tell_how_long_each_took(tmp_path):
+    clone = small_clone(tmp_path)
+    for name in ("one", "two"):
+        (clone / f"launch/{name}.sh").write_text("# Step.\n")
+        (clone / f"launch/{name}.sh").chmod(0o755)
+    done = call("bash", "run_all.sh", "one", "two", cwd=clone)
+    assert "step 2 of 2: two" in done.stderr and "all done: one 0 s; two 0 s" in done.stderr
+    assert "steps_in_turn" in said("declare -f steps_in_turn")
 
 
 def test_takes_value_and_known_to_a_step():
@@ -212,6 +264,7 @@ def test_takes_value_and_known_to_a_step():
 def test_launchers_are_the_scripts_that_can_be_run():
     found = said("launchers").split()
     assert "launch/setup.sh" in found and "launch/lib.sh" not in found
+    assert found.index("launch/data.sh") < found.index("launch/convert.sh") < found.index("launch/clean.sh")
     assert said("launcher sft; launcher setup; launcher lib").split() == [
         "launch/train.sh",
         "launch/setup.sh",
@@ -225,7 +278,7 @@ def test_the_words_become_steps_options_and_the_rest():
 
 
 def test_step_and_entry_and_help_are_the_parts_of_run_all():
-    assert said("entry name text") == "name               text"
+    assert said("entry name text") == "name                    text"
     assert "Steps" in said("declare -A PRESETS=(); help")
     assert said("STEPS=(test); GIVEN=(--all); REST=(-k x); DRY_RUN=1 step 0 | tail -n 1").endswith(
         "-m slow -k x"
