@@ -144,7 +144,12 @@ attach() {
     run+=(--detach)
   else
     run+=(--interactive)
-    if [[ -t 0 && -t 1 ]]; then run+=(--tty --env TERM); else run+=(--env DANLU_TERMINAL --env COLUMNS); fi
+    # A terminal of its own only where somebody talks to it: on one, what a failure says cannot be read on the way.
+    if [[ -t 0 && -t 1 && $(step_name) =~ ^(chat|shell|eval)$ ]]; then
+      run+=(--tty --env TERM)
+    else
+      run+=(--env DANLU_TERMINAL --env COLUMNS)
+    fi
   fi
 }
 
