@@ -334,3 +334,27 @@ def test_whether_somebody_sees_what_is_drawn(monkeypatch, capsys):
     assert not log.attended()
     monkeypatch.setenv("DANLU_TERMINAL", "1")
     assert log.attended() and not log.attended(sys.stdout)
+
+
+ENGINE = f"""#!/usr/bin/env bash
+case $1 in
+  --version) echo 'Docker version 28.2.2, build 0' ;;
+  run) echo '{SAMPLES["docker_no_gpu_runtime"]}' >&2 && exit 125 ;;
+esac
+"""
+
+
+def test_a_container_that_fails_is_explained_on_a_terminal_too(clone, tmp_path, monkeypatch):
+    engine = tmp_path / "docker"
+    engine.write_text(ENGINE, encoding="utf-8")
+    engine.chmod(0o755)
+    monkeypatch.setitem(CLEAN, "DANLU_CONTAINER_ENGINE", str(engine))
+    monkeypatch.setitem(CLEAN, "DANLU_IMAGE", "an/image")
+    code = "source launch/engine.sh; OPT[runtime]=docker OPT[device]=cpu; engine base -m danlu train pretrain"
+    piped = subprocess.run(
+        ["bash", "-c", f"{LIBRARIES}; {code}"], cwd=clone, env=CLEAN, capture_output=True, text=True
+    )
+    seen, status = on_terminal(clone, code)
+    assert piped.returncode == status == 125
+    for text in (piped.stderr, seen):
+        assert f"note: {SECTIONS['docker_no_gpu_runtime']['cause']} [docker_no_gpu_runtime]\n" in text
