@@ -38,6 +38,45 @@ def test_no_more_parts_are_compared_than_were_asked_for(version, least):
     assert said(f"{PARTS}; if older {version} {least}; then echo older; else echo not; fi") == "not"
 
 
+# What is to be read, then the two lines of a chip as versions of npu-smi print them: 25.2 on A3, 22.0 on 310P,
+# 24.1 on A2, 25.5 on 910A.
+ROWS = """\
+7 3195 65536
+| 3     Ascend910           | OK            | -           36                0    / 0             |
+| 1     7                   | 0000:9F:00.0  | 0           0    / 0          3195 / 65536         |
+
+0 1805 21527
+| 7       310P3                 | OK              | NA           28                0    / 0              |
+| 0       0                     | 0000:00:07.0    | 0            1805 / 21527                            |
+
+5 26838 32768 Alarm
+| 5     910B4-1             | Alarm         | 88.2        30                0    / 0             |
+| 0                         | 0000:C1:00.0  | 0           0    / 0          26838/ 32768         |
+
+2 18 32768
+| 2     910PremiumA         | OK            | 78.0        38                0    / 0             |
+| 0                         | 0000:C1:00.0  | 12          2387 / 13553      18   / 32768         |
+"""
+BLOCKS = [block.split("\n", 1) for block in ROWS.strip().split("\n\n")]
+PROCESSES = """\
+| 3       1                 | 1333928       |                          | 37709                   |
+| 3       1                 | 1333928       | VLLMWorker_TP            | 37709                 | NA           |
+"""
+
+
+@pytest.mark.parametrize(("told", "rows"), BLOCKS)
+def test_two_lines_of_npu_smi_are_read_in_every_layout(told, rows):
+    show = 'for card in "${CARDS[@]}"; do echo $card ${USED[$card]} ${MEMORY[$card]} ${ILL[$card]:-}; done'
+    assert said(f"{PARTS}; read_npu_smi {shlex.quote(rows)}; {show}") == told
+
+
+@pytest.mark.parametrize("row", PROCESSES.splitlines())
+def test_processes_are_read_in_every_layout(row):
+    table = shlex.quote(BLOCKS[0][1] + "\n" + row)
+    told = said(f'{PARTS}; read_npu_smi {table}; echo "${{HOLDERS[7]}}"', HOST_ROOT="/nowhere")
+    assert told == "PID 1333928 ?, 37709 MB"
+
+
 def test_text_of_any_kind_becomes_json():
     texts = ["", 'a "b" c', "C:\\\\134 \\n", "丹炉，试试：", "a&b", "$(x) `y` ${z}", "%s %d", "{}[]"]
     code = "; ".join(f"json_string {shlex.quote(text)}; echo" for text in texts)
