@@ -38,7 +38,7 @@ def test_no_more_parts_are_compared_than_were_asked_for(version, least):
     assert said(f"{PARTS}; if older {version} {least}; then echo older; else echo not; fi") == "not"
 
 
-# What is to be read, then the two lines of a chip as versions of npu-smi print them: 25.2 on A3, 22.0 on 310P,
+# What is to be read, then the two lines of a chip as npu-smi prints them: 25.2 on A3, 22.0 on 310P,
 # 24.1 on A2, 25.5 on 910A.
 ROWS = """\
 7 3195 65536
@@ -60,13 +60,13 @@ ROWS = """\
 BLOCKS = [block.split("\n", 1) for block in ROWS.strip().split("\n\n")]
 PROCESSES = """\
 | 3       1                 | 1333928       |                          | 37709                   |
-| 3       1                 | 1333928       | VLLMWorker_TP            | 37709                 | NA           |
+| 3       1                 | 1333928       | VLLMWorker_TP            | 37709                 | NA        |
 """
 
 
 @pytest.mark.parametrize(("told", "rows"), BLOCKS)
 def test_two_lines_of_npu_smi_are_read_in_every_layout(told, rows):
-    show = 'for card in "${CARDS[@]}"; do echo $card ${USED[$card]} ${MEMORY[$card]} ${ILL[$card]:-}; done'
+    show = 'for n in "${CARDS[@]}"; do echo $n ${USED[$n]} ${MEMORY[$n]} ${ILL[$n]:-}; done'
     assert said(f"{PARTS}; read_npu_smi {shlex.quote(rows)}; {show}") == told
 
 
