@@ -25,6 +25,15 @@ def test_a_run_loads_with_its_stages_keys(name):
     assert config.check(type(cfg), again, "its own dump") == cfg
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("configs/starter/*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_of_the_starter_is_that_of_its_stage(path):
+    ours, theirs = (
+        config.load(load_stage(stage).Config, file) for file, stage in map(find, (str(path), path.stem))
+    )
+    assert (ours.stage, ours.weight) == (theirs.stage, theirs.weight)
+    assert all(file.startswith("data/starter/") for file in ours.data.train)
+
+
 def test_every_stage_has_a_run_of_its_name():
     assert set(STAGES) <= set(RUNS)
 

@@ -36,7 +36,8 @@ def commands(path: Path) -> list[str]:
 
 def in_configs() -> list[str]:
     """The command in the first line of every configuration of a stage."""
-    first = [path.read_text(encoding="utf-8").splitlines()[0] for path in sorted(ROOT.glob("configs/*.yaml"))]
+    files = sorted([*ROOT.glob("configs/*.yaml"), *ROOT.glob("configs/starter/*.yaml")])
+    first = [path.read_text(encoding="utf-8").splitlines()[0] for path in files]
     return [match[0] for line in first if (match := re.search(r"danlu train .*", line))]
 
 
