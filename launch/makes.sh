@@ -152,11 +152,18 @@ starter() {
   words+=("run_dir=$home")
   if [[ -e $home/latest ]]; then words+=(resume=true); fi
   passed_on
+  on_one_device
   timed "$1" attended bash launch/train.sh "${PASSED[@]}" "configs/starter/$1.yaml" "${words[@]}"
   would_make "$FOLDER"
   if [[ ${DRY_RUN:-0} != 1 ]] && ! was_made "$FOLDER" "$home" "$number"; then
     die "$(t "$FOLDER was not finished" "$FOLDER 未完成")" "$(t "the same command goes on" "重跑同一命令即可继续")"
   fi
+}
+
+# on_one_device: add to PASSED the first of this host's cards, unless some were chosen: more would not make it faster.
+on_one_device() {
+  choose_devices
+  if [[ -z ${OPT[devices]:-} && $KIND != cpu && ${CHOSEN[0]:-} =~ ^[0-9]+$ ]]; then PASSED+=(--devices "${CHOSEN[0]}"); fi
 }
 
 # starter_shape: what the starter's model is, as KEY=VALUE, one a line.

@@ -126,6 +126,7 @@ keep_option() {
       ;;
     lang) language "$2" ;;
     dry_run) export DRY_RUN=1 ;;
+    offline) export HF_HUB_OFFLINE=1 && OPT[$1]=$2 ;; # no hub is asked either
     *) if [[ $3 == *... ]]; then OPT[$1]+=$2$'\n'; else OPT[$1]=$2; fi ;;
   esac
 }

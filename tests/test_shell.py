@@ -126,6 +126,7 @@ def test_a_launcher_has_the_options_of_its_parts_too(launcher, tmp_path):
 
 def test_keep_option_heeds_what_every_launcher_has():
     assert said("keep_option lang zh WORD; keep_option a_b 7 N; echo $DANLU_LANG ${OPT[a_b]}") == "zh 7"
+    assert said("keep_option offline 1 ''; echo ${OPT[offline]} $HF_HUB_OFFLINE") == "1 1"
 
 
 def test_option_lines_are_the_documented_ones(launcher):
