@@ -1,5 +1,6 @@
 """`danlu serve` as a user starts, asks and stops it."""
 
+import asyncio
 import os
 import re
 import signal
@@ -117,6 +118,24 @@ def refused(capsys, *words):
     assert problem.startswith("error: ") and hint.startswith("  try: ")
     assert [line.split()[0] for line in before] in ([], ["loading"], ["正在读取"])
     return f"{problem} {hint}"
+
+
+def test_a_token_is_sent_at_once_and_never_waits_for_the_one_before():
+    async def delays() -> list[int]:
+        met: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+        with running.taken_port("127.0.0.1", 0) as sock:
+            async with await asyncio.start_server(lambda _, writer: met.put_nowait(writer), sock=sock):
+                _, ours = await asyncio.open_connection(*sock.getsockname())
+                writers = (await met.get(), ours)
+                told = [
+                    writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                    for writer in writers
+                ]
+                for writer in writers:
+                    writer.close()
+                return told
+
+    assert all(asyncio.run(delays()))
 
 
 def test_a_port_in_use_is_told_before_anything_is_read(capsys):

@@ -17,6 +17,8 @@ and the decoder calls `append` in each layer. Rows with fewer new tokens than `w
 on the right; what is written for the filling lies beyond the row's length and is written over.
 The first `append` decides dtype, device and shape of a layer, so any decoder can use it.
 
+A slot's tokens lie head by head, [R, K, S, D]: whoever asks sees [R, S, K, D] all the same.
+
 Letters: B rows, T new tokens, S tokens seen, K key/value heads, D their width, R slots.
 """
 
@@ -104,7 +106,10 @@ class Cache:
 
     def append(self, layer: int, k_BTKD: Tensor, v_BTKD: Tensor) -> tuple[Tensor, Tensor]:
         """Keep a layer's new keys and values; return all that its rows have had, new ones included."""
-        return self._put(self._keys, layer, k_BTKD), self._put(self._values, layer, v_BTKD)
+        keys_RSKD = self._keys[layer] = self._roomy(self._keys.get(layer), k_BTKD)
+        values_RSKD = self._values[layer] = self._roomy(self._values.get(layer), v_BTKD)
+        seen = self._put(keys_RSKD, k_BTKD), self._put(values_RSKD, v_BTKD)
+        return seen if any(self._starts) else (k_BTKD, v_BTKD)
 
     def swap(self, one: int, other: int) -> None:
         """Let two slots exchange their sequences."""
@@ -143,8 +148,7 @@ class Cache:
     def _seen(self) -> int:
         return max(self._starts) + self._width
 
-    def _put(self, store: dict[int, Tensor], layer: int, new_BTKD: Tensor) -> Tensor:
-        held_RSKD = store[layer] = self._roomy(store.get(layer), new_BTKD)
+    def _put(self, held_RSKD: Tensor, new_BTKD: Tensor) -> Tensor:
         start = self._starts[0]
         if all(other == start for other in self._starts):
             held_RSKD[self._place, start : start + self._width] = new_BTKD
@@ -161,7 +165,9 @@ class Cache:
         # Growing by half keeps the copying linear in the length reached.
         room = max(need, min(have + have // 2, self.max_len))
         room = -(-room // self.block) * self.block
-        grown_RSKD = like_BTKD.new_zeros(self.slots, room, *like_BTKD.shape[2:])
+        K, D = like_BTKD.shape[2:]
+        grown_RSKD = like_BTKD.new_zeros(self.slots, K, room, D).transpose(1, 2)
         if held_RSKD is not None:
             grown_RSKD[:, :have] = held_RSKD
         return grown_RSKD
+

@@ -145,7 +145,11 @@ def test_stopped_from_elsewhere_the_foreground_ends_in_peace(place):
     [
         (
             "refuse",
-            ["vLLM ended with exit code 1: its port was taken meanwhile", "| OSError: [Errno 98]", "--port"],
+            [
+                "vLLM ended with exit code 1: the port is taken by another process",
+                "| OSError: [Errno 98]",
+                "--port",
+            ],
         ),
         (
             "killed",

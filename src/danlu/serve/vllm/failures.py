@@ -1,6 +1,6 @@
 """What a server's last words mean when it dies, and what to do about it.
 
-error: vLLM ended with exit code 1: its port was taken meanwhile
+error: vLLM ended with exit code 1: the port is taken by another process
   | ... the last lines of its log
   try: --port ANOTHER; all it said: .../log.txt
 """
@@ -37,7 +37,7 @@ def explain(text: str, code: int) -> tuple[str, str]:
     """Return what a log that ended like this means, and what to do.
 
     >>> explain("OSError: [Errno 98] Address already in use", 1)[0]
-    'its port was taken meanwhile'
+    'the port is taken by another process'
     """
     # As a shell tells it: a process that a signal ended has 128 and that signal.
     ended = f"exit code {128 - code if code < 0 else code}"
