@@ -42,7 +42,9 @@ while IFS= read -r path; do
   mount --bind "$path" "$root$path"
   mount -o remount,bind,ro "$root$path"
 done <<<"$binds"
-chroot --userspec="$user:$user" "$root" "$@"
+status=0
+chroot --userspec="$user:$user" "$root" "$@" || status=$?
+exit "$status" # so that this shell stays the first process, whose end is that of all others
 """
 
 

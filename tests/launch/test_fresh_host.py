@@ -117,7 +117,7 @@ def port_for_serving() -> tuple[int, list[str]]:
 
 def ask(url: str, **body: Any) -> dict[str, Any]:
     """The message that answers a chat."""
-    data = json.dumps({"model": "any", "temperature": 0, **body}).encode()
+    data = json.dumps({"temperature": 0, "max_tokens": 200, **body}).encode()
     request = urllib.request.Request(f"{url}/v1/chat/completions", data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=120) as answer:
         return json.load(answer)["choices"][0]["message"]
