@@ -127,6 +127,26 @@ def test_the_reason_is_told_before_that_there_was_one(tmp_path):
     assert names == ["hccl_ej0001", "torch_npu_err02200", "child_failed"]
 
 
+REAL = {
+    "address_in_use": "import socket as s; a = s.create_server(('', 0)); s.socket().bind(a.getsockname())",
+    "cann_library_missing": "import ctypes; ctypes.CDLL('libhccl.so')",
+    "network_name": "import socket; socket.create_connection(('no-such-host.invalid', 80))",
+    "too_many_files": "import os; [os.dup(0) for _ in iter(int, 1)]",
+    "weights_broken": "import safetensors.torch as s; s.load(b'version https://git-lfs.github.com/spec/v1')",
+    "torch_npu_missing": "import torch_npu",
+    "vllm_missing": "import vllm",
+    "permission": "raise PermissionError(13, 'Permission denied', 'out')",
+    "disk_full": "import os; os.write(os.open('/dev/full', os.O_WRONLY), b'x')",
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_is_really_printed_here_is_known(name):
+    done = subprocess.run([sys.executable, "-c", REAL[name]], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert [one.failure.name for one in failures.explain(failures.lines(done.stderr))] == [name]
+
+
 def test_a_log_need_not_be_text(tmp_path):
     text = (
         b"\xff\xfe\x00 \x1b[31mRuntimeError: No CUDA \x1b[0mGPUs are available\x1b[0m\x00\n\xe4\xb8\n"
