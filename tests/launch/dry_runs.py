@@ -4,7 +4,7 @@
 
 A clone that looks set up, with a few finished weights, runs each step with `--dry-run`; what it prints goes
 into the file, with CLONE, UID and the like for what differs between two machines. What containers of a kind
-are told alike is written once, under `# containers`: elsewhere it is [cuda devices] and [cuda python].
+are told alike is written once, under `# containers`: elsewhere it is [common], [all cuda], [cuda python].
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")]
 
 from launch import roots
-from shell import ROOT, call, said, small_clone
+from shell import CLEAN, ROOT, call, said, small_clone
 
 GOLDEN = Path(__file__).with_suffix(".txt")
 # By kind: a host's root, and what `--device` calls it.
@@ -90,7 +90,7 @@ def dry_run(clone: Path, root: Path, names: dict[str, str], step: str, device: s
     if device == "cpu":
         words = re.sub(r" --devices \S+", "", words)
     while True:
-        done = call("bash", *words.split(), cwd=clone, **env)
+        done = call("env", *unset(), "bash", *words.split(), cwd=clone, **env)
         refused = NOT_KNOWN.search(done.stderr)
         if done.returncode != 2 or refused is None:
             break
@@ -103,6 +103,12 @@ def dry_run(clone: Path, root: Path, names: dict[str, str], step: str, device: s
     shown = words.removeprefix("run_all.sh --dry-run ")
     lines = shortened(neutral(done.stdout, clone, root), names).splitlines() or ["(nothing)"]
     return f"## {shown}\n" + "".join(f"{folded(line)}\n" for line in lines)
+
+
+def unset() -> list[str]:
+    """What keeps settings of whoever runs this from containers, as words of env."""
+    passed = tuple(said("matrix container pass").split())
+    return [word for name in CLEAN if name.startswith(passed) for word in ("-u", name)]
 
 
 def neutral(text: str, clone: Path, root: Path) -> str:
@@ -121,16 +127,22 @@ def neutral(text: str, clone: Path, root: Path) -> str:
 
 
 def blocks(clone: Path, hosts: dict[str, Path]) -> dict[str, str]:
-    """What containers of each kind are told alike: of host and devices, and how Python begins."""
-    found = {}
-    for device in HOSTS:
+    """What containers are told alike: all of them, those with devices, and how Python begins in each kind."""
+    found: dict[str, str] = {}
+    for device in ("cpu", "ascend", "cuda"):
         env = {"HOST_ROOT": str(hosts[device]), "DANLU_CONTAINER_ENGINE": "docker", "DRY_RUN": "1"}
-        code = "source launch/engine.sh; OPT[runtime]=docker; engine base PYTHON"
-        line = neutral(said(code, clone, **env), clone, hosts[device])
+        code = "source launch/lib.sh; source launch/engine.sh; OPT[runtime]=docker; engine base PYTHON"
+        done = call("env", *unset(), "bash", "-c", code, cwd=clone, **env)
+        line = neutral(done.stdout, clone, hosts[device]).strip()
         inside = re.fullmatch(r"docker run .* --label danlu=1 (.*) --network host (.*) PYTHON", line)
         assert inside, line
-        found[f"[{device} devices]"], found[f"[{device} python]"] = inside.groups()
-    return found
+        common = found.setdefault("[common]", inside[1])
+        if device != "cpu":
+            found[f"[all {device}]"] = inside[1].removeprefix(common).strip()
+        found[f"[{device} python]"] = inside[2]
+    driver = re.search(r"--device /dev/davinci_manager .* --volume \S+", found["[all ascend]"])
+    assert driver
+    return found | {"[ascend driver]": driver[0]}
 
 
 def shortened(text: str, names: dict[str, str]) -> str:
