@@ -153,18 +153,22 @@ attach() {
   fi
 }
 
-# What is run first inside on Ascend: the first settings there of each of two lists, then the words that follow them.
-# shellcheck disable=SC2016 # it is for the shell inside
+# What is run first on Ascend: the first settings there of each of two lists, then the words that follow them.
+# shellcheck disable=SC2016 # it is for a shell of its own
 BEGIN='for files in "$1" "$2"; do for file in $files; do if [ -f "$file" ]; then . "$file"; break; fi; done; done; shift 2; exec "$@"'
+
+# after_cann ARRAY: add to that array what runs the words behind it with CANN's settings.
+after_cann() {
+  local -n command=$1
+  command+=(bash -c "$BEGIN" -- "$(matrix container_npu toolkit)" "$(matrix container_npu atb)")
+}
 
 # begin_in IMAGE: in `run`, the image and what begins in it: Python; on Ascend after CANN's settings.
 begin_in() {
-  if [[ $KIND == npu ]]; then
-    run+=(--entrypoint bash "$1" -c "$BEGIN" --)
-    run+=("$(matrix container_npu toolkit)" "$(matrix container_npu atb)" python3 "${words[@]}")
-  else
-    run+=(--entrypoint python3 "$1" "${words[@]}")
-  fi
+  local inside=()
+  if [[ $KIND == npu ]]; then after_cann inside; fi
+  inside+=(python3 "${words[@]}")
+  run+=(--entrypoint "${inside[0]}" "$1" "${inside[@]:1}")
 }
 
 # make_home: the home inside, where caches stay between runs, and who lives there: HCCL wants a name for every user.

@@ -83,15 +83,19 @@ where() {
   esac
 }
 
-# on_host PARTS WORDS...: Python of this clone's environment.
+# on_host PARTS WORDS...: Python of this clone's environment; on Ascend after CANN's settings, where nobody has read them.
 on_host() {
-  local parts=() shown=()
+  local parts=() begin=() toolkit
   read -ra parts <<<"$1"
   need_environment "${parts[@]}"
-  if ((LIMITED)); then shown=(env "$(visibility "$KIND")=$(joined "${CHOSEN[@]}")"); fi
+  if [[ $KIND == npu && -z ${ASCEND_HOME_PATH:-} ]]; then
+    read -ra toolkit <<<"$(matrix container_npu toolkit)"
+    if first_there "${toolkit[@]}" >/dev/null; then after_cann begin; fi
+  fi
+  if ((LIMITED)); then begin+=(env "$(visibility "$KIND")=$(joined "${CHOSEN[@]}")"); fi
   if [[ $KIND == cpu || ${DRY_RUN:-0} == 1 ]]; then
-    become "${shown[@]}" .venv/bin/python "${@:2}"
+    become "${begin[@]}" .venv/bin/python "${@:2}"
   else
-    explained "${shown[@]}" .venv/bin/python "${@:2}"
+    explained "${begin[@]}" .venv/bin/python "${@:2}"
   fi
 }

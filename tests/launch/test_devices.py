@@ -123,6 +123,16 @@ def test_on_host_asks_for_the_environments_parts_and_becomes_python(tmp_path):
     assert said(ENGINE + code, DRY_RUN="1").split("\n") == ["needs base serve", ".venv/bin/python -m x"]
 
 
+def test_cann_s_settings_are_read_where_nobody_has(tmp_path):
+    env = roots.ascend(tmp_path, 1)
+    assert ranks(**env) == TRAIN
+    roots.files(tmp_path, "usr/local/Ascend/cann/set_env.sh")
+    assert ranks(**env).startswith("bash -c ") and ranks(**env).endswith(f"/set_env.sh {TRAIN}")
+    assert ranks(**env, ASCEND_HOME_PATH="/usr/local/Ascend/cann") == TRAIN
+    code = "begin=(); after_cann begin; printf '%s|' \"${begin[@]:0:2}\""
+    assert said(ENGINE + code) == "bash|-c|"
+
+
 def test_where_knows_two_runtimes_and_vllm_makes_its_own_container():
     assert "--runtime moon?" in no("OPT[runtime]=moon; where base -m danlu info")
     told = said(f"{ENGINE}KIND=cpu OPT[runtime]=docker; where base -m danlu vllm out/x", DRY_RUN="1")
