@@ -21,6 +21,10 @@ serve_with() {
   weights
   export_of_weights
   if [[ -n $TIMES && ${DRY_RUN:-0} != 1 ]]; then say "$(t "made for this" "为此完成"): $TIMES"; fi
+  if [[ ${DRY_RUN:-0} != 1 ]]; then
+    say "$(t "it is about to be served; in another terminal also: bash run_all.sh chat, status, stop" \
+      "即将提供服务；另一终端中还可执行：bash run_all.sh chat、status、stop")"
+  fi
   if [[ -n ${OPT[max_model_len]:-} ]]; then words+=(--max-model-len "${OPT[max_model_len]}"); fi
   if [[ -n ${OPT[dtype]:-} ]]; then words+=(--dtype "${OPT[dtype]}"); fi
   "serve_$1" "${words[@]}"

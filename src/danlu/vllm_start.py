@@ -168,4 +168,13 @@ def how_to_talk(chosen: Plan) -> str:
     words = ["curl", f"{chosen.url}{path}", "-H 'Content-Type: application/json'"]
     words += [f'-H "Authorization: Bearer ${KEY}"'] if chosen.key else []
     words.append(f"""-d '{{"model": "{chosen.name}", {asked}}}'""")
-    return f"{chosen.url}/v1 answers as {chosen.name}:\n  {' '.join(words)}"
+    lines = [f"{chosen.url}/v1 answers as {chosen.name}:", f"  {' '.join(words)}"]
+    if chosen.server == "danlu":
+        lines.insert(1, f"  page    {chosen.url}/")
+    if chosen.profile.chat_template:
+        key = f"os.environ['{KEY}']" if chosen.key else "'none'"
+        lines.append(
+            f"  Python  OpenAI(base_url='{chosen.url}/v1', api_key={key}).chat.completions"
+            f".create(model='{chosen.name}', messages=[...])"
+        )
+    return "\n".join(lines)

@@ -67,6 +67,7 @@ def test_it_says_where_it_is_answers_and_leaves_on_a_signal(folder):
     assert (
         "smith is served at http://127.0.0.1:" in text
         and "curl http://" in text
+        and f"OpenAI(base_url='{started.url}/v1', api_key='none')" in text
         and "served 2 requests" in text
     )
     assert "Traceback" not in text

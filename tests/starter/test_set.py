@@ -57,6 +57,15 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_hash_seed(data, tmp_pat
     assert files(tmp_path / "again") == files(data)
 
 
+def test_quietly_one_line_tells_of_all_files(tmp_path, data):
+    line = [sys.executable, "-m", "danlu", "data", "starter", "--quiet", "--out", tmp_path / "again"]
+    done = subprocess.run(line, check=True, capture_output=True, text=True)
+    number = re.fullmatch(rf"{tmp_path}/again: ([\d,]+) rows, 23\.\d\d MB\n", done.stderr)
+    told = sum(len(rows(file)) for file in data.rglob("*.jsonl"))
+    assert number and int(number[1].replace(",", "")) > told  # tables count too
+    assert files(tmp_path / "again") == files(data)
+
+
 def test_another_seed_gives_other_rows_in_every_file(data, tmp_path):
     other = files(make(tmp_path / "other", "--seed", "1"))
     for name in PURPOSES:

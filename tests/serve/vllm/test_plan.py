@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,15 @@ def test_on_a_910a_the_built_in_server_answers_on_the_same_device(tmp_path, asce
     assert made.environment == {"ASCEND_RT_VISIBLE_DEVICES": "2"}
     assert chip in made.remarks[0] and "the built-in server answers instead" in made.remarks[0]
     assert made.remarks[1] == "it computes on one device: npu 2"
+
+
+def test_the_built_in_server_can_be_asked_for(tmp_path, ascend):
+    ascend("910B3")
+    wish = Wish(folder=str(export(tmp_path / "x-hf")))
+    assert plan(wish).server == "vllm"
+    made = plan(replace(wish, backend="builtin"))
+    assert made.server == "danlu" and option(made.command, "--device") == "npu"
+    assert made.remarks[0] == "the built-in server, as asked"
 
 
 @pytest.mark.parametrize(
