@@ -170,4 +170,3 @@ class Cache:
         if held_RSKD is not None:
             grown_RSKD[:, :have] = held_RSKD
         return grown_RSKD
-

@@ -4,11 +4,12 @@
         print(event.index, event.text)
 
 `Engine` is the same with requests that come and go: `add`, `step` until nothing is `busy`, `cancel`. A
-step is a bounded piece of work, so that whoever calls it hears of new requests and cancelled ones soon:
+step is a bounded piece of work, so that whoever calls it hears of new requests and cancelled ones soon.
+Two kinds take turns while there is work for both:
 
-    step    every answer under way advances by one token;
-            then a piece of the prompts is read (`schedule.py`), going on from what a slot holds of
-            their beginnings already (`held.py`); a prompt read to its end has its first token
+    read      a piece of the prompts is read (`schedule.py`), going on from what a slot holds of their
+              beginnings already (`held.py`); a prompt read to its end has its first token
+    advance   every answer under way goes on by one token
 
 The answers under way always lie in rows 0..n-1 of the cache: when one ends, the last one and it change
 places, so every such forward reads plain slices.
@@ -75,6 +76,8 @@ class Engine:
         self.reading: list[Request] = []
         self.rows: list[Request] = []
         self.turning_point = rope.turning_point(model.cfg)
+        self._has_read = False
+        """The last step read; now it is the answers' turn."""
 
     @property
     def busy(self) -> bool:
@@ -134,11 +137,13 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """Advance every answer by one token and read a piece of the prompts."""
+        """Read a piece of the prompts, or advance every answer by one token."""
         while self.waiting and len(self.rows) + len(self.reading) < self.cache.slots:
             self.reading.append(self.waiting.popleft())
-        events = self._advance() if self.rows else []
-        return events + self._read() if self.reading else events
+        self._has_read = bool(self.reading and not (self.rows and self._has_read))
+        if self._has_read:
+            return self._read()
+        return self._advance() if self.rows else []
 
     @torch.inference_mode()
     def embed(self, prompts: Sequence[Sequence[int]], adapter: str = "") -> Tensor:
