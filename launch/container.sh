@@ -63,6 +63,9 @@ reach() {
 # mount_clone: in `given`, the clone and what lies elsewhere, at the same places, and a home for whoever calls.
 mount_clone() {
   local place places=()
+  for place in ${DANLU_MOUNTS:-}; do
+    if [[ ! -e $place ]]; then die "DANLU_MOUNTS: $(t "there is no $place" "没有 $place")" "DANLU_MOUNTS='/data /scratch'"; fi
+  done
   if [[ $PWD == *:* ]]; then die "$PWD: $(t "a container cannot have a ':' in a path" "容器路径不能含「:」")" --runtime\ host; fi
   given+=(--volume "$PWD:$PWD" --workdir "$PWD" --env "PYTHONPATH=$PWD/src" --env "HOME=$PWD/.container")
   mapfile -t places < <(elsewhere | sort -u)

@@ -57,8 +57,8 @@ need_engine() {
     die "$(t "there is no $CONTAINERS here" "本机没有 $CONTAINERS")" "$(t "install it, or --runtime host" "安装它，或用 --runtime host")"
   elif ! "$CONTAINERS" info >/dev/null 2>&1; then
     die "$(t "$CONTAINERS does not answer" "$CONTAINERS 没有响应")" \
-      "$(t "start it, or join its group: sudo systemctl start docker; sudo usermod -aG docker $(id -un)" \
-        "启动它，或加入其用户组：sudo systemctl start docker；sudo usermod -aG docker $(id -un)")"
+      "$(t "start it, or join its group: sudo systemctl start docker; sudo usermod -aG docker \$USER" \
+        "启动它，或加入其用户组：sudo systemctl start docker；sudo usermod -aG docker \$USER")"
   fi
 }
 

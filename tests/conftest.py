@@ -28,6 +28,7 @@ MAY_BE_MISSING = [
     "this host has an accelerator",
     "on this host",
     "no container engine",
+    "no network namespaces",
     "a small file system cannot be mounted",
     r"torch (before|from) \d",
 ]

@@ -4,12 +4,14 @@ import os
 import re
 import shlex
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from danlu.device import hosting
 from launch import roots
+from launch.hosts import build
 from shell import ROOT, call, refused, said, small_clone
 
 DOCKER = "need_environment() { :; }; source launch/engine.sh; OPT[runtime]=docker; "
@@ -172,6 +174,12 @@ def test_each_generation_of_ascend_has_its_image(tmp_path, chip, image, folder):
     assert image in command(**env) and "mine" in command(**env, DANLU_IMAGE="mine")
 
 
+def whole(kind: str, root: Path) -> dict[str, str]:
+    """A host with all that a healthy one has."""
+    build(kind, root)
+    return {"HOST_ROOT": str(root)}
+
+
 HOSTS = {
     "A2": lambda root: roots.ascend(root, 8, "910B3"),
     "A3: two chips a card": lambda root: roots.ascend(root, 16, "Ascend910"),
@@ -182,6 +190,7 @@ HOSTS = {
     "cards, CDI": lambda root: roots.nvidia(root, 4, toolkit=False, cdi=True),
     "cards, both": lambda root: roots.nvidia(root, 4, cdi=True),
     "WSL": lambda root: roots.wsl(root, 4),
+    **{f"a whole {kind}": partial(whole, kind) for kind in ("a2", "a3", "310p", "910a", "kylin", "cuda")},
 }
 CHANGES = {
     "as it is": lambda root: None,
@@ -208,16 +217,16 @@ def test_launchers_and_danlu_vllm_hand_over_the_same(tmp_path, monkeypatch, kind
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     chosen = hosting.choose("auto")
-    assert chosen.numbers()[1:3] == [1, 2]
+    assert chosen.numbers()[1] == 1
     code = (
         "given=(); choose_engine; choose_devices; give_host; "
         + 'give_$KIND "${CHOSEN[@]}"; printf "%s\\n" "${given[@]}"'
     )
-    ours = said(f"{DOCKER}OPT[devices]=1-2; {code}", **env).splitlines()
+    ours = said(f"{DOCKER}OPT[devices]=1; {code}", **env).splitlines()
     if "--user" in ours:  # the launchers' alone: a server writes nothing
         at = ours.index("--user")
         del ours[at : at + 4]
-    assert ours == chosen.container([1, 2])
+    assert ours == chosen.container([1])
 
 
 def test_chips_are_handed_over_by_their_files_and_numbered_anew(tmp_path):
@@ -321,6 +330,7 @@ def test_an_engine_that_is_missing_or_silent_is_told_with_its_remedy(tmp_path):
     silent = tmp_path / "docker"
     roots.script(silent, "exit 1\n")
     assert "does not answer" in no(TRAIN, **env, DANLU_CONTAINER_ENGINE=str(silent))
+    assert "does not answer" in no("choose_engine; need_engine", DANLU_CONTAINER_ENGINE=str(silent))
 
 
 def test_the_parts_by_themselves(tmp_path):

@@ -99,7 +99,7 @@ def test_what_would_be_called_understands_its_words(line):
 def docker():
     """Docker's own parser."""
     if shutil.which("docker") is None:
-        pytest.skip("docker's client, which reads these words, is not installed")
+        pytest.skip("no container engine: docker's client, which would read these words")
     parser = DockerParser()
     yield parser
     parser.close()

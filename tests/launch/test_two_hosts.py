@@ -32,12 +32,12 @@ def ip(*words: str, check: bool = True) -> None:
 def hosts():
     """Two network namespaces and the cable between them; gone afterwards."""
     if os.getuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces want root and ip (iproute2)")
+        pytest.skip("no network namespaces: they want root and ip (iproute2)")
     try:
         for name in NAMES:
             ip("netns", "add", name)
     except subprocess.CalledProcessError as error:
-        pytest.skip(f"no network namespaces here: {error.stderr.decode().strip()}")
+        pytest.skip(f"no network namespaces: {error.stderr.decode().strip()}")
     try:
         ip(
             "link",
