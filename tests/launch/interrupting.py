@@ -13,14 +13,18 @@ session or group they have moved to and whoever has become their parent.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import signal
 import subprocess
 import tempfile
+import termios
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -32,22 +36,39 @@ GRACE = 5.0  # seconds a process that was told to end may still be seen
 
 
 class Command:
-    """A command that runs in a group of its own, and all that it has started."""
+    """A command in a group of its own, or on a terminal of its own, and all that it has started."""
 
-    def __init__(self, words: Sequence[str | Path], cwd: Path, env: dict[str, str]):
+    def __init__(self, words: Sequence[str | Path], cwd: Path, env: dict[str, str], terminal: bool = False):
         self.mark = uuid.uuid4().hex
-        self._said = tempfile.TemporaryFile("w+", errors="replace")
+        self._said = tempfile.NamedTemporaryFile("w+b")
+        self._terminal, ends = -1, (subprocess.DEVNULL, self._said, self._said)
+        if terminal:
+            self._terminal, inside = os.openpty()
+            ends = (inside, inside, inside)
         self.process = subprocess.Popen(
             list(map(str, words)),
             cwd=cwd,
-            env=CLEAN | env | {MARK: self.mark},
-            stdin=subprocess.DEVNULL,
-            stdout=self._said,
-            stderr=self._said,
+            env=CLEAN | env | {MARK: self.mark, "TERM": "xterm"},
+            **dict(zip(("stdin", "stdout", "stderr"), ends)),
             start_new_session=True,
-            # Whoever runs tests in the background ignores SIGINT, and hands that down.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+            preexec_fn=partial(self._begin, terminal),
         )
+        if terminal:
+            os.close(inside)
+            threading.Thread(target=self._listen, daemon=True).start()
+
+    @staticmethod
+    def _begin(terminal: bool) -> None:
+        # Whoever runs tests in the background ignores SIGINT, and hands that down.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if terminal:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):  # its last process has left the terminal
+            while heard := os.read(self._terminal, 65536):
+                self._said.write(heard)
+                self._said.flush()
 
     def goes_on_for(self, seconds: float) -> bool:
         """Let it run for so long; whether it is still there then."""
@@ -63,8 +84,10 @@ class Command:
         return words in self.said()
 
     def signal(self, number: signal.Signals, whom: str) -> None:
-        """As a terminal does, to all of its group, or, as `kill` does, to the first process alone."""
-        if self.process.poll() is None:
+        """To all of its group, or, as `kill` does, to the first process alone, or typed at its terminal."""
+        if whom == "terminal":
+            os.write(self._terminal, b"\x03")
+        elif self.process.poll() is None:
             (os.killpg if whom == "all" else os.kill)(self.process.pid, number)
 
     def ends_within(self, seconds: float) -> int:
@@ -72,8 +95,7 @@ class Command:
         return self.process.wait(seconds)
 
     def said(self) -> str:
-        self._said.seek(0)
-        return self._said.read()
+        return Path(self._said.name).read_text(encoding="utf-8", errors="replace")
 
     def marked(self) -> list[psutil.Process]:
         """The processes that carry its mark, itself included."""
@@ -99,11 +121,13 @@ class Command:
             with contextlib.suppress(psutil.Error):
                 one.kill()
         self.process.wait()
+        if self._terminal >= 0:
+            os.close(self._terminal)
 
 
 @contextlib.contextmanager
-def running(words: Sequence[str | Path], cwd: Path, **env: str) -> Iterator[Command]:
-    command = Command(words, cwd, env)
+def running(words: Sequence[str | Path], cwd: Path, terminal: bool = False, **env: str) -> Iterator[Command]:
+    command = Command(words, cwd, env, terminal)
     try:
         yield command
     finally:

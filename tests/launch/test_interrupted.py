@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ STAND_IN = ROOT / "tests/serve/vllm/stand_in.py"
 ENDED = {0, 130, 143, -signal.SIGINT, -signal.SIGTERM}  # of a command that was interrupted
 PATIENCE = 40.0
 SIGNALS = [(number, whom) for number in (signal.SIGINT, signal.SIGTERM) for whom in ("all", "first")]
+SIGNALS += [(signal.SIGINT, "terminal")]
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def clone(tmp_path_factory, tmp_path):
     return copy
 
 
-def begun(step: Step, clone: Path):
+def begun(step: Step, clone: Path, whom: str = "") -> AbstractContextManager[Command]:
     """The step, running in that clone, with a stand-in for vLLM and a memory of servers of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -120,7 +122,7 @@ def begun(step: Step, clone: Path):
     stand_in = shlex.join([sys.executable, str(STAND_IN)])
     (clone / "vllm").write_text(f'#!/bin/sh\nshift 2\nexec {stand_in} "$@"\n')
     (clone / "vllm").chmod(0o755)
-    return running(["bash", "run_all.sh", *shlex.split(words)], clone, **env)
+    return running(["bash", "run_all.sh", *shlex.split(words)], clone, whom == "terminal", **env)
 
 
 def things(clone: Path) -> dict[str, dict[str, dict[str, str]]]:
@@ -184,7 +186,7 @@ def test_a_step_interrupted_anywhere_is_done_by_the_next_run(clone, reference, n
     chance = random.Random(f"{name} {seed}")
     for number, whom in chance.sample(SIGNALS, 1 if step.quick else 3):
         moment = chance.uniform(0.05, took)
-        with begun(step, place) as command:
+        with begun(step, place, whom) as command:
             if command.goes_on_for(moment):
                 interrupted(command, number, whom, place, whole)
     with begun(step, place) as command:
@@ -203,7 +205,7 @@ def test_the_whole_story_goes_on_where_it_was(clone, reference, seed):
     saved = False
     for _ in range(7):
         number, whom = chance.choice(SIGNALS)
-        with begun(step, place) as command:
+        with begun(step, place, whom) as command:
             if command.goes_on_for(chance.uniform(0.1, 14)):
                 interrupted(command, number, whom, place, whole)
             if saved:
