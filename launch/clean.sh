@@ -64,6 +64,7 @@ places() {
 # remove PLACES...: first out of the way, so that whoever is stopped here leaves nothing half; then for good.
 remove() {
   local place aside gone=()
+  need_writable "$@"
   for place in "$@"; do
     aside=$(dirname "$place")/.${place##*/}.removing-$$
     run mv -- "$place" "$aside"

@@ -20,6 +20,7 @@ main() {
   options "${BASH_SOURCE[0]}" "$@"
   if ((${#WORDS[@]} == 0)); then
     WORDS=(starter --out data/starter --quiet)
+    need_writable data
     would_make data/starter
   fi
   engine base -m danlu data "${WORDS[@]}"

@@ -114,6 +114,26 @@ ready() {
   done
 }
 
+# need_writable PLACES...: refuse places that cannot be written, before any work is done for them.
+need_writable() {
+  local place there
+  if [[ ${DRY_RUN:-0} == 1 ]]; then return; fi
+  for place in "$@"; do
+    there=$place
+    while [[ ! -e $there ]]; do there=$(dirname -- "$there"); done
+    if [[ -w $there ]]; then
+      continue
+    elif [[ -O $there ]]; then
+      die "$(t "$place cannot be written" "$place 不可写")" "$(t "copy the clone to a folder of yours" "把仓库复制到自己的目录")"
+    fi
+    die "$(t "$place cannot be written: it belongs to $(owner "$there")" "$place 不可写：它属于 $(owner "$there")")" \
+      "sudo chown -R $(id -un) $there; $(t "or copy the clone to a folder of yours" "或把仓库复制到自己的目录")"
+  done
+}
+
+# owner PLACE: whose it is.
+owner() { stat -c %U -- "$1" 2>/dev/null || stat -f %Su -- "$1"; }
+
 CHILD='' STOPPED=0
 
 # attended COMMAND...: run it as a child that is told to end when we are, once; then our status says that we were.
@@ -185,13 +205,15 @@ planned() {
 
 TIMES=''
 
-# timed NAME COMMAND...: run it, and add to TIMES how long it took.
+# timed NAME COMMAND...: run it, and add to TIMES how long it took. (Not in an `if` or `||`: bash would go on after errors.)
 timed() {
-  local began=$SECONDS status=0
-  "${@:2}" || status=$?
-  TIMES+="${TIMES:+; }$1 $(duration $((SECONDS - began)))"
-  return "$status"
+  local began=$SECONDS
+  "${@:2}"
+  took "$1" "$began"
 }
+
+# took NAME BEGAN: add to TIMES how long that took, begun at so many SECONDS.
+took() { TIMES+="${TIMES:+; }$1 $(duration $((SECONDS - $2)))"; }
 
 # duration SECONDS: as a person says it.
 duration() {

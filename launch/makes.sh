@@ -132,6 +132,7 @@ starter_data() {
 # starter STAGE: the starter's weights of that stage, with all that comes before them.
 starter() {
   local from='' words=() name=$1 home number
+  need_writable data runs out
   if [[ -n ${BEFORE[$1]:-} ]]; then
     starter "${BEFORE[$1]}"
     from=$FOLDER

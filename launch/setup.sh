@@ -27,6 +27,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/lib.sh
 source launch/venv.sh
 source launch/private.sh
+source launch/devices.sh
+source launch/container.sh
 
 main() {
   options "${BASH_SOURCE[0]}" "$@"
@@ -140,9 +142,9 @@ make_trainer_venv() {
 # install_torch_npu: the Ascend back-end; importing torch beside it needs CANN's libraries on the path.
 install_torch_npu() {
   pip .venv install --no-deps "torch-npu==$(matrix ascend torch_npu)"
-  if [[ -z ${ASCEND_HOME_PATH:-} ]]; then
+  if ! has_cann; then
     warn "$(t "torch-npu is made for CANN $(matrix ascend cann), whose environment is not set here" \
-      "torch-npu 面向 CANN $(matrix ascend cann)，当前没有它的环境变量")" "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
+      "torch-npu 面向 CANN $(matrix ascend cann)，当前没有它的环境变量")" "source set_env.sh; $(matrix container_npu toolkit)"
   fi
 }
 
@@ -158,9 +160,18 @@ pythons() {
   done
 }
 
+# has_cann: whether CANN's settings are made, or are where they are looked for.
+has_cann() {
+  local toolkit=()
+  read -ra toolkit <<<"$(matrix container_npu toolkit)"
+  [[ -n ${ASCEND_HOME_PATH:-} ]] || first_there "${toolkit[@]}" >/dev/null
+}
+
 # prove: an import proves more than an exit status; fail here rather than in a user's first run.
 prove() {
-  if ! run .venv/bin/python -c 'import danlu.cli, numpy, pydantic, tokenizers, torch; torch.ones(2, 2) @ torch.ones(2, 2)'; then
+  local begin=()
+  if [[ $KIND == npu && -z ${ASCEND_HOME_PATH:-} ]] && has_cann; then after_cann begin; fi
+  if ! run "${begin[@]}" .venv/bin/python -c 'import danlu.cli, numpy, pydantic, tokenizers, torch; torch.ones(2, 2) @ torch.ones(2, 2)'; then
     die "$(t "what was installed does not import" "已安装的包无法导入")" "rm -rf .venv && bash run_all.sh setup"
   fi
 }

@@ -119,12 +119,13 @@ step() {
 
 # steps_in_turn: perform all of STEPS, and tell how long each took; one that fails, or Ctrl-C, ends the story.
 steps_in_turn() {
-  local i status
+  local i status began
   begin_plan
   for i in "${!STEPS[@]}"; do
     say "$(t "step $((i + 1)) of ${#STEPS[@]}" "第 $((i + 1)) 步，共 ${#STEPS[@]} 步"): ${STEPS[i]}"
-    status=0
-    timed "${STEPS[i]}" step "$i" || status=$?
+    status=0 began=$SECONDS
+    step "$i" || status=$?
+    took "${STEPS[i]}" "$began"
     if ((status >= 128)); then
       warn "$(t "${STEPS[i]} was stopped" "${STEPS[i]} 已中断")" "$(t "to go on:" 继续：) bash run_all.sh $(again "$status" "$i")"
       exit "$status"

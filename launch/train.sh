@@ -56,6 +56,7 @@ main() {
     starter_data
   fi
   start_from
+  need_writable runs out
   would_make "$(would_be "$(weight_of "$name")")"
   engine_ranks base -m danlu train "$config" "${settings[@]}"
 }

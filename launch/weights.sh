@@ -75,6 +75,7 @@ train_starter() {
     starter tool_sft
     return
   fi
+  need_writable data runs out
   mkdir -p runs/starter
   : >"$mark"
   starter tool_sft
@@ -95,6 +96,7 @@ is_exported() {
 # export_of_weights: the export of FOLDER, in FOLDER; made if it is missing or older.
 export_of_weights() {
   if is_exported "$FOLDER"; then return; fi
+  need_writable "$(dirname -- "$FOLDER")"
   passed_on
   timed convert attended bash launch/convert.sh --weight "$FOLDER" "${PASSED[@]}"
   FOLDER+=-hf

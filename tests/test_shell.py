@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -272,9 +274,29 @@ def test_need_environment_makes_what_is_not_there(clone):
     assert said("need_environment base test", clone) == ""
 
 
-def test_times_are_kept_whether_it_went_well_or_not():
-    assert said("timed one true; timed two false || echo $?; echo $TIMES") == "1\none 0 s; two 0 s"
+def test_times_are_kept_and_errors_end_what_is_timed():
+    assert said("timed one true; took two $SECONDS; echo $TIMES") == "one 0 s; two 0 s"
     assert said("duration 75; duration 754").splitlines() == ["75 s", "12:34 min"]
+    fails = bash("both() { false; echo went on; }; timed one both; echo never")
+    assert fails.returncode == 1 and not fails.stdout
+
+
+def test_places_that_cannot_be_written_are_refused_with_their_owner(clone):
+    assert said("need_writable runs/new/deep; echo yes", clone) == "yes"
+    (clone / "runs").mkdir()
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    code = f"cd '{ROOT}'; source launch/lib.sh; cd '{clone}'; need_writable runs/new"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        place = Path(folder) / "runs"
+        place.mkdir(mode=0o555)
+        done = call(*nobody, "bash", "-c", code.replace(str(clone), folder))
+        place.chmod(0o755)
+    assert done.returncode == 2 and "runs/new cannot be written" in done.stderr
+    if nobody:
+        assert "it belongs to root" in done.stderr and "sudo chown -R nobody runs" in done.stderr
+    assert said(f"owner '{clone}'") == call("id", "-un").stdout.strip()
+    assert said("need_writable /proc/none; echo shown", DRY_RUN="1") == "shown"
 
 
 def test_a_dry_run_knows_what_would_be_there_by_then(tmp_path):

@@ -158,7 +158,7 @@ def test_write_constraints_pins_everything_with_torch_as_installed(place, tmp_pa
     assert pins == expected | {"torch": f"{TORCH}+cpu"}
 
 
-TOOLS = "bash basename cat cksum dirname env flock getconf grep mkdir mv rm sed sort tr uname".split()
+TOOLS = "bash basename cat cksum dirname env flock getconf grep mkdir mktemp mv rm sed sort tr uname".split()
 
 
 @pytest.fixture
@@ -169,13 +169,15 @@ def bare(tmp_path):
     for name in TOOLS:
         (tools / name).symlink_to(shutil.which(name))
 
-    def setup(words: str = "", **scripts: str):
+    def setup(words: str = "", HOST_ROOT: str = "", **scripts: str):
         for name, body in scripts.items():
             (tools / name).unlink(missing_ok=True)
             (tools / name).write_text(f"#!/bin/sh\n{body}\n")
             (tools / name).chmod(0o755)
         words = f"launch/setup.sh --dry-run {words}"
-        return call("bash", *words.split(), cwd=clone, PATH=str(tools), ACCELERATOR="cpu")
+        return call(
+            "bash", *words.split(), cwd=clone, PATH=str(tools), ACCELERATOR="cpu", HOST_ROOT=HOST_ROOT
+        )
 
     return setup
 
@@ -235,6 +237,15 @@ def test_systems_differ_in_the_torch_they_get(bare):
     assert f"torch=={said('matrix torch npu')}+cpu" in kunpeng.stdout
     assert f"torch-npu=={said('matrix ascend torch_npu')}" in kunpeng.stdout
     assert "set_env.sh" in kunpeng.stderr
+
+
+def test_an_ascend_environment_is_proved_after_cann_s_settings(bare, tmp_path):
+    script = tmp_path / "root/usr/local/Ascend/cann/set_env.sh"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    done = bare("--device ascend", python3=python("3.11"), HOST_ROOT=str(tmp_path / "root"))
+    assert re.search(r"^bash -c .*set_env\.sh.* \.venv/bin/python -c import", done.stdout, re.MULTILINE)
+    assert "whose environment is not set here" not in done.stderr
 
 
 def test_private_environments_stay_apart(bare):
