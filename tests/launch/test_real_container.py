@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -78,29 +79,37 @@ def own_daemon(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory):
+def place() -> Iterator[Path]:
+    """A folder that others may come through to, unlike pytest's."""
+    with tempfile.TemporaryDirectory(prefix="danlu-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def daemon(place):
     """Where a docker daemon answers."""
     if shutil.which("docker") is None:
         pytest.skip("no container engine")
     if docker("info").returncode == 0:
         yield os.environ.get("DOCKER_HOST", "")
     elif os.getuid() == 0 and shutil.which("dockerd"):
-        with own_daemon(tmp_path_factory.mktemp("docker")) as address:
-            socket = Path(address.removeprefix("unix://"))
-            socket.chmod(0o666)
-            open_up(socket)
+        (place / "docker").mkdir()
+        with own_daemon(place / "docker") as address:
+            Path(address.removeprefix("unix://")).chmod(0o666)
             yield address
     else:
         pytest.skip("no container engine answers, and only root can start one")
 
 
 @pytest.fixture(scope="module")
-def clone(daemon, tmp_path_factory):
+def clone(daemon, place):
     """A clone with a space and Chinese in its path, an image to run it in, and how both are called."""
-    folder = tmp_path_factory.mktemp("real")
+    folder = place
     archive, script = folder / "image.tar", folder / "python3"
     python, mounts = interpreter(folder)
-    script.write_text(f'#!/bin/sh\nexec {python} "$@"\n')
+    library = f"LD_LIBRARY_PATH={python.parents[1]}/lib"  # of this Python, and not another of its version
+    script.write_text(f'#!/bin/sh\n{library} exec {python} "$@"\n')
     script.chmod(0o755)
     with tarfile.open(archive, "w") as image:
         for name, target in LINKS.items():
@@ -116,11 +125,10 @@ def clone(daemon, tmp_path_factory):
     done = docker("import", "--change", "ENV PATH=/opt:/usr/bin:/bin", str(archive), IMAGE, **env)
     assert done.returncode == 0, done.stderr
     made = working_clone(folder / "some where 丹炉")
-    (made / "src").symlink_to(ROOT / "src")
+    shutil.copytree(ROOT / "src", made / "src", ignore=shutil.ignore_patterns("__pycache__"))
     if os.getuid() == 0:
         for path in [made, *made.rglob("*")]:
             os.lchown(path, SOMEBODY, SOMEBODY)
-        open_up(made)
     yield (
         made,
         CLEAN
@@ -138,17 +146,12 @@ def interpreter(folder: Path) -> tuple[Path, set[str]]:
     if os.getuid() != 0 or all(each.stat().st_mode & 0o001 for each in base.parents):
         return Path(sys.executable), {"/usr", str(base), packages}
     mine = folder / "python"
-    shutil.copytree(base, mine, symlinks=True, copy_function=os.link, ignore=shutil.ignore_patterns("test"))
+    ignored = shutil.ignore_patterns("test", "site-packages")
+    shutil.copytree(base, mine, symlinks=True, copy_function=os.link, ignore=ignored)
     site = sysconfig.get_path("purelib").removeprefix(sys.prefix).lstrip("/")
+    (mine / site).mkdir()
     (mine / site / "here.pth").write_text(f"{ROOT}/.venv/{site}\n")
     return mine / "bin/python3", {"/usr", str(mine), packages}
-
-
-def open_up(path: Path) -> None:
-    """Let somebody else come through to a folder of pytest's."""
-    for parent in path.parents:
-        if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o011)
 
 
 def as_somebody(*words: str) -> list[str]:
@@ -206,7 +209,7 @@ def test_a_failure_is_explained_and_its_status_kept(clone):
     assert "its last lines" in done.stderr and "try: " in done.stderr
 
 
-def test_training_in_a_container_is_training(clone, tmp_path):
+def test_training_in_a_container_is_training(clone):
     folder, env = clone
     texts(folder / "corpus.jsonl", rows=100)
     losses = {}
