@@ -47,6 +47,8 @@ __all__ = ["Answer", "Constraint", "Engine", "Event", "Mask", "Scored", "complet
 
 TEXTS = 8
 """Texts embedded in one forward, at most."""
+EVEN = 16
+"""Pieces of prompts are filled up to a multiple of this: a product prepares itself for each size anew."""
 
 
 class Engine:
@@ -257,6 +259,8 @@ class Engine:
         """Read the next tokens of some requests; return what the model makes of each."""
         counts = [len(piece) for piece in pieces]
         width = max(counts)
+        if width > 1:
+            width = -(-width // EVEN) * EVEN
         device = self.model.head_weight.device
         tokens_BT = torch.tensor([piece + [0] * (width - len(piece)) for piece in pieces], device=device)
         cache = self.cache
