@@ -207,7 +207,7 @@ def test_a_job_starts_a_process_a_device_of_its_own_runtime(device):
     assert trainer["resourcesPerNode"]["limits"][RESOURCES[device]] == trainer["numProcPerNode"]
     begin = containers.begin(hosting.ALIASES.get(device, device))
     assert trainer["command"] == [*begin, *"torchrun -m danlu train pretrain".split()]
-    assert "resume=true" in trainer["args"] and "run_dir=/work/runs/pretrain" in trainer["args"]
+    assert "resume=true" in trainer["args"] and "run_dir=/danlu/runs/pretrain" in trainer["args"]
 
 
 @pytest.mark.parametrize("device", RESOURCES)
@@ -225,7 +225,7 @@ def test_a_server_is_asked_what_danlu_vllm_asks_it(device, tmp_path, monkeypatch
         said += [word] if word.startswith("--") else [f"{said.pop()}={word}"]
     (container,) = pod(device, "serve")["containers"]
     assert sorted(said) == sorted(
-        arg.replace("/work/out/full_sft_512-hf", "/model") if "name" not in arg else arg
+        arg.replace("/danlu/out/full_sft_512-hf", "/model") if "name" not in arg else arg
         for arg in container["args"]
     )
     begin = containers.begin(hosting.ALIASES.get(device, device))
