@@ -225,13 +225,10 @@ def test_training_in_a_container_is_training(clone):
             f"run_dir=runs/{runtime}",
             f"out=out/{runtime}",
         ]
-        done = subprocess.run(
-            as_somebody("bash", *words.split(), *settings),
-            cwd=folder,
-            env=env,
-            capture_output=True,
-            text=True,
-        )
+        command = ["bash", *words.split(), *settings]
+        if runtime == "docker":
+            command = as_somebody(*command)
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         rows = map(json.loads, (folder / f"runs/{runtime}/metrics.jsonl").read_text().splitlines())
         losses[runtime] = [row["loss"] for row in rows if "loss" in row]
