@@ -83,8 +83,18 @@ all_processes() {
   done
 }
 
-# works_here PID: whether that process's folder is this clone, where the system tells.
-works_here() { [[ ! -e /proc/$1/cwd || $(readlink "/proc/$1/cwd") == "$PWD" ]]; }
+# works_here PID: whether that process's folder is this clone. One that may not be looked into is somebody else's; one in
+# a container is told of as such.
+works_here() {
+  local folder
+  if [[ -d /proc/self ]]; then
+    if [[ ! /proc/$1/ns/pid -ef /proc/self/ns/pid ]]; then return 1; fi
+    folder=$(readlink "/proc/$1/cwd") || return 1
+  else
+    folder=$(lsof -a -p "$1" -d cwd -Fn 2>/dev/null | sed -n 's/^n//p')
+  fi
+  [[ $folder == "$(pwd -P)" ]]
+}
 
 # containers: "NAME STATE" of every container of ours, one a line; nothing where there is no engine.
 containers() {

@@ -11,6 +11,10 @@
 #
 #   --all              the slow tests too: training to quality, fresh clones, load
 #                      包括耗时的测试：训练效果、全新克隆、压力
+#   --mirror           install what is missing from mirrors inside China
+#                      使用国内镜像安装缺少的内容
+#   --offline          install only what lies here: see setup
+#                      只用本地已有的安装包，见 setup
 #   ...                goes to pytest
 #                      交给 pytest
 set -Eeuo pipefail
@@ -53,7 +57,8 @@ need_marks() {
   local name
   for name in transformers4 vllm browser npu; do
     if grep -rqE --include='test_*.py' "^(pytestmark = |@)pytest\.mark\.$name\b" tests && ! ready ".venv-$name" "$name"; then
-      if ! bash launch/setup.sh --with "$name"; then
+      if ! attended bash launch/setup.sh --with "$name" ${OPT[mirror]:+--mirror} ${OPT[offline]:+--offline}; then
+        if ((STOPPED)); then exit "$STOPPED"; fi
         warn "$(t ".venv-$name could not be made; the tests marked $name will say so" "无法建立 .venv-$name；标记为 $name 的测试会报告")"
       fi
     fi

@@ -119,6 +119,16 @@ def test_all_tests_are_the_quick_ones_together_then_the_slow_ones_alone(clone):
     assert plan(clone, "test") == quick
 
 
+def test_what_tests_need_is_installed_as_asked(tmp_path):
+    clone = ready_clone(tmp_path)
+    (clone / ".venv/ready-test").unlink()
+    (clone / "launch/setup.sh").write_text('echo "setup $*"\n')
+    (clone / "tests").mkdir()
+    (clone / "tests/test_it.py").write_text("@pytest.mark.vllm\n")
+    lines = plan(clone, "test --mirror --offline").splitlines()
+    assert lines[:2] == ["setup --extra test --mirror --offline", "setup --with vllm --mirror --offline"]
+
+
 @pytest.mark.parametrize(
     ("node", "variable"), [("davinci", "ASCEND_RT_VISIBLE_DEVICES"), ("nvidia", "CUDA_VISIBLE_DEVICES")]
 )

@@ -139,8 +139,14 @@ def test_status_shows_the_newest_runs(clone, engine):
 
 def test_a_process_of_another_clone_is_none_of_ours(clone, engine, lives, tmp_path):
     other = ready_clone(tmp_path / "other")
-    lives("danlu", "train", "sft")
+    process = lives("danlu", "train", "sft")
     assert "danlu train" not in told(other, "status", **engine)
+    here = f"source launch/running.sh; works_here {process.pid} && echo yes || echo no"
+    assert (said(here, clone), said(here, other)) == ("yes", "no")
+    unseen = here.replace("works_here", "readlink() { return 1; }; works_here")
+    assert said(unseen, clone) == "no"  # where it may not be looked into it is somebody else's
+    (tmp_path / "link").symlink_to(clone)
+    assert "danlu train sft" in told(tmp_path / "link", "status", **engine)
 
 
 def test_an_environment_made_from_older_files_is_said_to_be(clone, engine):
