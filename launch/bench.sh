@@ -31,6 +31,9 @@ main() {
   engine "$needs" -m "bench.$name" "${WORDS[@]:1}"
 }
 
+# become COMMAND...: a measurement starts others, which end with it: it is attended, with all of its group.
+become() { if [[ ${DRY_RUN:-0} == 1 ]]; then run "$@"; else attended "$@"; fi; }
+
 # measurements: what can be measured, one a line: the modules of bench/ that are programs with words of their own.
 measurements() {
   local file

@@ -50,7 +50,10 @@ workers() {
 }
 
 # check WORDS...: pytest of the trainer's environment, on this clone's source.
-check() { run .venv/bin/python -m pytest "$@"; }
+check() {
+  local command=(.venv/bin/python -m pytest "$@")
+  if [[ ${DRY_RUN:-0} == 1 ]]; then run "${command[@]}"; else attended "${command[@]}"; fi
+}
 
 # need_marks: the private environments which marks of the tests ask for.
 need_marks() {
