@@ -80,6 +80,8 @@ serve_vllm() {
 need_vllm() {
   if [[ ${DRY_RUN:-0} == 1 ]]; then return; fi
   if [[ $(.venv/bin/python -m danlu vllm "$@" --needs) == vllm ]]; then
-    attended bash launch/setup.sh --with vllm --device "$(accelerator)" ${OPT[mirror]:+--mirror} ${OPT[offline]:+--offline}
+    TIMES=''
+    timed 'setup --with vllm' attended bash launch/setup.sh --with vllm --device "$(accelerator)" ${OPT[mirror]:+--mirror} ${OPT[offline]:+--offline}
+    say "$(t "made for this" "为此完成"): $TIMES"
   fi
 }
