@@ -9,26 +9,31 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import venv
 from pathlib import Path
 
 from shell import CLEAN, ROOT, said, small_clone
 
 PARTS = "base convert data serve test"
-OF_ITS_PLACE = re.compile(r"ready-|clone$|kind$")
 ROWS = 160
 
 
 def working_clone(folder: Path) -> Path:
     """Make a clone in `folder` that looks set up to its launchers, and is."""
     clone = small_clone(folder)
-    twin = clone / ".venv"
-    twin.mkdir()
-    for each in (ROOT / ".venv").iterdir():
-        if not OF_ITS_PLACE.match(each.name):
-            (twin / each.name).symlink_to(each)
-    (twin / "clone").write_text(f"{clone}\n", encoding="utf-8")
+    venv.create(clone / ".venv", symlinks=True)
+    # What is installed there is seen, and cannot be changed: pip writes into the twin alone.
+    (site_packages(clone / ".venv") / "shared.pth").write_text(
+        f"import site; site.addsitedir({str(site_packages(ROOT / '.venv'))!r})\n", encoding="utf-8"
+    )
+    (clone / ".venv/clone").write_text(f"{clone}\n", encoding="utf-8")
     said(f"for part in {PARTS}; do KIND=cpu mark_ready .venv $part; done", clone)
     return clone
+
+
+def site_packages(environment: Path) -> Path:
+    (found,) = environment.glob("lib/python3*/site-packages")
+    return found
 
 
 def small_starter(clone: Path) -> None:
