@@ -15,6 +15,7 @@ from pathlib import Path
 from shell import CLEAN, ROOT, said, small_clone
 
 PARTS = "base convert data serve test"
+LINKED = ("src", "convert", "bench", "tests/base", "tests/conftest.py")
 ROWS = 160
 
 
@@ -26,6 +27,9 @@ def working_clone(folder: Path) -> Path:
     (site_packages(clone / ".venv") / "shared.pth").write_text(
         f"import site; site.addsitedir({str(site_packages(ROOT / '.venv'))!r})\n", encoding="utf-8"
     )
+    for name in LINKED:
+        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).symlink_to(ROOT / name)
     (clone / ".venv/clone").write_text(f"{clone}\n", encoding="utf-8")
     said(f"for part in {PARTS}; do KIND=cpu mark_ready .venv $part; done", clone)
     return clone

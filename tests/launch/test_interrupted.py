@@ -84,10 +84,6 @@ def test_every_step_is_interrupted_here():
 def bare(folder: Path) -> None:
     clone = working_clone(folder / "clone")
     (clone / "said.log").write_text("half\n")
-    for name in ("tests/base", "tests/conftest.py", "bench", "convert", "src"):
-        place = clone / name
-        place.parent.mkdir(exist_ok=True)
-        place.symlink_to(ROOT / name)
 
 
 def data(folder: Path) -> None:

@@ -56,8 +56,6 @@ def image(tmp_path_factory):
 def trained(tmp_path_factory):
     def make(folder: Path) -> None:
         clone = working_clone(folder / "clone")
-        for name in ("src", "convert"):
-            (clone / name).symlink_to(ROOT / name)
         small_starter(clone)
         words = ["bash", "run_all.sh", "pretrain"]
         with running(words, clone, OMP_NUM_THREADS="1") as command:
