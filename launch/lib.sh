@@ -138,11 +138,14 @@ CHILD='' STOPPED=0
 
 # attended COMMAND...: run it as a child that is told to end when we are, once; then our status says that we were.
 attended() {
-  local status=0
+  local name status=0
+  local -A heard=([HUP]=129 [INT]=130 [TERM]=143)
   CHILD='' STOPPED=0
-  trap 'hand_on INT 130' INT
-  trap 'hand_on TERM 143' TERM
-  trap 'hand_on HUP 129' HUP
+  for name in "${!heard[@]}"; do
+    # What whoever began us ignores, as for work in the background, stays ignored: to reset it would end us unheard.
+    # shellcheck disable=SC2064 # it is meant to be read now
+    if [[ $(trap -p "$name") == "trap -- ''"* ]]; then unset "heard[$name]"; else trap "hand_on $name ${heard[$name]}" "$name"; fi
+  done
   # A terminal's Ctrl-C reaches it by itself; elsewhere it has a group of its own, and hears of it from us.
   if [[ ! -t 0 ]]; then set -m; fi
   (trap - INT QUIT TERM HUP && exec "$@") <&0 &
@@ -155,7 +158,7 @@ attended() {
     if ! kill -s 0 "$CHILD" 2>/dev/null; then break; fi
   done
   CHILD=''
-  trap - INT TERM HUP
+  for name in "${!heard[@]}"; do trap - "$name"; done
   if ((STOPPED)); then return "$STOPPED"; fi
   return "$status"
 }
