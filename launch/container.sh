@@ -51,13 +51,20 @@ reach() {
       *) kept+=("${words[i]}") ;;
     esac
   done
-  if [[ $port == 0 ]]; then
+  words=("${kept[@]}")
+  publish "$host" "$port"
+}
+
+# publish HOST PORT: in `network`, that port on that address; in `words`, where the server listens inside.
+publish() {
+  local host=$1
+  if [[ $2 == 0 ]]; then
     die "--port 0: $(t "a container's port has a number" "容器的端口须有编号")" "--port 8000, --runtime host"
   fi
-  words=("${kept[@]}" --host 0.0.0.0 --port "$port")
+  words+=(--host 0.0.0.0 --port "$2")
   if [[ $host =~ ^(127\.|localhost$|::1$) ]]; then words+=(--insecure); fi # it is published on this host alone
   if [[ $host == *:* ]]; then host="[$host]"; fi
-  network=(--publish "${host/localhost/127.0.0.1}:$port:$port")
+  network=(--publish "${host/localhost/127.0.0.1}:$2:$2")
 }
 
 # mount_clone: in `given`, the clone and what lies elsewhere, at the same places, and a home for whoever calls.
@@ -99,23 +106,29 @@ pass_settings() {
 
 # give_host: in `given`, who owns what is written, the size of shared memory, and what this host's safeguards want.
 give_host() {
-  local least found rootless=''
-  least=$(matrix requirements docker)
-  found=$(ask_engine --version | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -n 1) || found=''
-  if [[ $CONTAINERS_ARE == podman ]]; then
-    if (($(id -u))); then rootless=1; fi
-  elif [[ $(ask_engine info --format '{{.SecurityOptions}} {{.OperatingSystem}}') =~ rootless|Docker\ Desktop ]] && [[ $(system) != wsl ]]; then
-    rootless=1
-  fi
-  if [[ -z $rootless ]]; then # else root inside is whoever calls
+  local least found
+  if ! is_rootless; then # else root inside is whoever calls
     given+=(--user "$(id -u):$(id -g)" --volume "$PWD/.container/passwd:/etc/passwd:ro")
     give_groups
   fi
   given+=(--shm-size "$(shared_memory)")
+  least=$(matrix requirements docker)
+  found=$(ask_engine --version | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -n 1) || found=''
   if [[ $CONTAINERS_ARE == docker && -n $found && $found != "$(latest "$found" "$least")" ]]; then
     given+=(--security-opt seccomp=unconfined)
   fi
   if [[ $(cat "${HOST_ROOT:-}/sys/fs/selinux/enforce" 2>/dev/null) == 1 ]]; then given+=(--security-opt label=disable); fi
+}
+
+# is_rootless: whether root in a container is whoever calls: podman of a user, docker without root or on a desktop.
+is_rootless() {
+  local told
+  if [[ $CONTAINERS_ARE == podman ]]; then
+    (($(id -u)))
+  else
+    told=$(ask_engine info --format '{{.SecurityOptions}} {{.OperatingSystem}}')
+    [[ $told =~ rootless|Docker\ Desktop && $(system) != wsl ]]
+  fi
 }
 
 # latest VERSIONS...: the latest of these versions.

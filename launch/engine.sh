@@ -18,7 +18,6 @@
 #   --mirror           download from mirrors inside China
 #                      使用国内镜像
 #
-# Heeded of OPT, whether the launcher documents them or not: runtime (host or docker), device, devices.
 # Several hosts: the same command on each, with NODES, NODE_RANK and MASTER_ADDR (MASTER_PORT) in its environment.
 
 source launch/devices.sh
@@ -75,6 +74,7 @@ check_hosts() {
 # where PARTS WORDS...: run them where OPT[runtime] says; `danlu vllm` makes a container of its own.
 where() {
   local runtime=${OPT[runtime]:-host}
+  if [[ -n ${OPT[offline]:-} ]]; then export HF_HUB_OFFLINE=1; fi
   if [[ "${*:2:3}" == '-m danlu vllm' ]]; then runtime=host; fi
   case $runtime in
     host) on_host "$@" ;;

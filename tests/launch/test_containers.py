@@ -180,6 +180,18 @@ def whole(kind: str, root: Path) -> dict[str, str]:
     return {"HOST_ROOT": str(root)}
 
 
+@pytest.mark.parametrize(
+    ("kind", "image"), [("a2", ""), ("a3", "-a3"), ("310p", "-310p"), ("910a", "-910"), ("kylin", "")]
+)
+def test_a_whole_host_s_chip_is_read_from_its_own_tool(tmp_path, kind, image):
+    assert said(f"{DOCKER}train_image npu", **whole(kind, tmp_path)) == f"danlu-train:ascend{image}"
+
+
+def test_without_a_network_no_hub_is_asked(tmp_path):
+    words = command(f"OPT[offline]=1; {TRAIN}", **roots.plain(tmp_path))
+    assert "HF_HUB_OFFLINE" in given(words, "--env")
+
+
 HOSTS = {
     "A2": lambda root: roots.ascend(root, 8, "910B3"),
     "A3: two chips a card": lambda root: roots.ascend(root, 16, "Ascend910"),
@@ -341,6 +353,8 @@ def test_the_parts_by_themselves(tmp_path):
     assert said(f"{DOCKER}installed_at", HOST_ROOT=str(tmp_path / "bare")) == "/usr/local/Ascend"
     assert said(f"{DOCKER}ask_engine --version; step_name", **env, DANLU_CONTAINER_ENGINE="docker") == "bash"
     assert said(f"{DOCKER}words=(); elsewhere; network=(); reach; echo ${{network[*]}}") == "--network host"
+    assert said(f"{DOCKER}words=(); publish :: 80; echo ${{network[*]}}") == "--publish [::]:80:80"
+    assert said(f"{DOCKER}CONTAINERS=true CONTAINERS_ARE=docker; is_rootless || echo no") == "no"
     for function in (
         "give_npu 1",
         "give_driver",
