@@ -125,6 +125,7 @@ def clone(daemon, place):
     done = docker("import", "--change", "ENV PATH=/opt:/usr/bin:/bin", str(archive), IMAGE, **env)
     assert done.returncode == 0, done.stderr
     made = working_clone(folder / "some where 丹炉")
+    (made / "src").unlink()  # a link, behind which the configurations are not this clone's
     shutil.copytree(ROOT / "src", made / "src", ignore=shutil.ignore_patterns("__pycache__"))
     if os.getuid() == 0:
         for path in [made, *made.rglob("*")]:
