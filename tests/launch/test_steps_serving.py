@@ -90,6 +90,14 @@ SERVED = "out/full_sft_512-hf"
             f"danlu vllm {SERVED} --device cpu --port 9000 --max-model-len 99 --dtype float32"
             " --runtime docker --image other --detach --enforce-eager",
         ),
+        (
+            "vllm --weight out/full_sft_512-hf",
+            f"danlu vllm {SERVED} --device cpu --port 8000",
+        ),
+        (
+            "vllm --weight full_sft --devices 0-3 --device cpu",
+            f"danlu vllm {SERVED} --device cpu --port 8000 --devices 0-3",
+        ),
         ("vllm status", "danlu vllm status"),
         ("vllm logs -f", "danlu vllm logs -f"),
         ("vllm stop 8000", "danlu vllm stop 8000"),
