@@ -96,9 +96,10 @@ elsewhere() {
 
 # pass_settings: in `given`, the names of the user's settings that mean something inside too; values are not shown.
 pass_settings() {
-  local name beginning
+  local name beginning beginnings
+  read -ra beginnings <<<"$(matrix container pass)"
   for name in $(compgen -e); do
-    for beginning in $(matrix container pass); do
+    for beginning in "${beginnings[@]}"; do
       if [[ $name == "$beginning"* ]]; then given+=(--env "$name"); fi
     done
   done
