@@ -65,7 +65,7 @@ STEPS = {
     "vllm": Step("--use-moe vllm --port {port}", "weights", up="Ctrl-C ends it"),
     "chat": Step("--use-moe chat --prompt hello", "weights"),
     "eval": Step("--use-moe eval tools --limit 12", "weights"),
-    "test": Step("test tests/base"),
+    "test": Step("test tests/base", rough=True),
     "bench": Step("bench startup --json", rough=True),
     "status": Step("status", quick=True),
     "logs": Step("logs --follow said.log", up="half", quick=True),
@@ -228,7 +228,7 @@ def test_a_setup_goes_on_where_it_was(tmp_path, seed):
         number, whom = chance.choice(SIGNALS)
         with running(["bash", "run_all.sh", "setup"], place, whom == "terminal", **settings) as command:
             if command.goes_on_for(chance.uniform(0.2, 20)):
-                interrupted(command, number, whom, place, {})
+                interrupted(command, number, whom, place, {}, rough=True)  # pip shows where it was
     for told in ("", "already set up"):
         with running(["bash", "run_all.sh", "setup"], place, **settings) as command:
             assert command.ends_within(1800) == 0 and told in command.said(), command.said()
