@@ -93,6 +93,7 @@ POD = shape(
     containers=many(CONTAINER),
     volumes=many(VOLUME),
     schedulerName=NAME,
+    securityContext=shape("", fsGroup=NUMBER),
     terminationGracePeriodSeconds=NUMBER,
 )
 JOB = shape("spec", spec=shape("template", template=shape("spec", metadata=shape(labels=TEXTS), spec=POD)))
@@ -249,6 +250,11 @@ def test_a_server_is_found_by_its_service_and_asked_for_its_health(device):
     start = container["startupProbe"]
     assert start["periodSeconds"] * start["failureThreshold"] >= 600
     assert any(each["name"] == "VLLM_API_KEY" and "value" not in each for each in container["env"])
+
+
+@pytest.mark.parametrize("device", RESOURCES)
+def test_training_may_write_where_its_image_s_user_would(device):
+    assert pod(device, "train")["securityContext"] == {"fsGroup": 1000}
 
 
 def test_volcano_starts_all_pods_on_ascend_or_none():
