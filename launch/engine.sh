@@ -83,9 +83,9 @@ where() {
   esac
 }
 
-# on_host PARTS WORDS...: Python of this clone's environment; on Ascend after CANN's settings, where nobody has read them.
+# on_host PARTS WORDS...: Python of this clone's environment, or DANLU_PYTHON; on Ascend after CANN's settings, where nobody has read them.
 on_host() {
-  local parts=() begin=() toolkit
+  local parts=() begin=() toolkit python=${DANLU_PYTHON:-.venv/bin/python}
   read -ra parts <<<"$1"
   need_environment "${parts[@]}"
   if [[ $KIND == npu && -z ${ASCEND_HOME_PATH:-} ]]; then
@@ -94,8 +94,8 @@ on_host() {
   fi
   if ((LIMITED)); then begin+=(env "$(visibility "$KIND")=$(joined "${CHOSEN[@]}")"); fi
   if [[ $KIND == cpu || ${DRY_RUN:-0} == 1 ]]; then
-    become "${begin[@]}" .venv/bin/python "${@:2}"
+    become "${begin[@]}" "$python" "${@:2}"
   else
-    explained "${begin[@]}" .venv/bin/python "${@:2}"
+    explained "${begin[@]}" "$python" "${@:2}"
   fi
 }

@@ -108,6 +108,7 @@ stamp() {
 # ready FOLDER PART...: whether that environment is there, with these parts, made from the present files.
 ready() {
   local folder=$1 part
+  if [[ $1 == .venv && -n ${DANLU_PYTHON:-} ]]; then return; fi # another Python, made elsewhere, as an image's is
   for part in "${@:2}"; do
     if [[ ! -x $folder/bin/python || ! -f $folder/ready-$part ]]; then return 1; fi
     if [[ $(<"$folder/ready-$part") != "$(stamp "$part")" ]]; then return 1; fi

@@ -129,9 +129,10 @@ def command(
     from danlu.serve.meters import Meters
     from danlu.serve.worker import Worker
 
-    if not running.loopback(host) and not keys and not insecure:
+    reached = os.environ.get("DANLU_PUBLISHED") or host  # in a container: where its port is published
+    if not running.loopback(reached) and not keys and not insecure:
         raise UserError(
-            f"--host {host}: anybody who reaches this host could use the server",
+            f"--host {reached}: anybody who reaches this host could use the server",
             "--api-key KEY, or --insecure if that is meant",
         )
     named = {key: Path(value) for key, value in running.names(adapters).items()}

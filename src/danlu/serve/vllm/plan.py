@@ -130,9 +130,10 @@ def find_python() -> Path | None:
 
 
 def _check(wish: Wish) -> None:
-    if wish.host not in LOOPBACK and not wish.key and not wish.insecure:
+    reached = os.environ.get("DANLU_PUBLISHED") or wish.host  # in a container: where its port is published
+    if reached not in LOOPBACK and not wish.key and not wish.insecure:
         raise UserError(
-            f"--host {wish.host}: others could use this server, and it has no key",
+            f"--host {reached}: others could use this server, and it has no key",
             f"--api-key WORD (or {KEY}=WORD in the environment), or --insecure",
         )
     if wish.dtype and wish.dtype not in NUMBER_BYTES:
