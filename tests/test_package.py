@@ -1,5 +1,6 @@
 """What pip would install: the wheel has the source, the configurations, and all that is not Python."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -36,3 +37,11 @@ def test_it_works_away_from_the_clone(wheel, tmp_path):
 
     assert str(wheel) in python("-c", "import danlu; print(danlu.__file__)")
     assert "batch_tokens = " in python("-m", "danlu", "config", "sft")
+
+
+@pytest.mark.parametrize(("asked", "heard"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_that_wait_make_way_for_others_unless_told_otherwise(asked, heard):
+    env = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"} | asked
+    script = "import danlu.cli, os; print(os.environ['GOMP_SPINCOUNT'])"
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == heard
