@@ -4,7 +4,7 @@ import os
 
 __version__ = "0.1.0"
 
-# How often a thread looks again before it sleeps, where threads of a product wait for each other. With OpenMP's own
-# number two busy processes on the same cores slow each other some fifty times; with this one alone is as fast.
-# OpenMP reads it with torch, so it stands before all imports.
+# How often a waiting thread looks again before it sleeps. OpenMP's own number lets two busy processes
+# on the same cores slow each other some fifty times; with this one each is as fast alone. It is read
+# when torch is loaded, so it is set before all imports.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
