@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -283,15 +284,17 @@ def failure(clone: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    """All of this clone that git knows, elsewhere."""
-    folder = tmp_path_factory.mktemp("copy")
+def copy():
+    """All of this clone that git knows, elsewhere, where other users may look too."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     for name in subprocess.check_output(listed, cwd=ROOT, text=True).splitlines():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.mark.slow
