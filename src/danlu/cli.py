@@ -25,6 +25,11 @@ COMMANDS = {
     "vllm": ("danlu.vllm", "Serve an export with the vLLM command that fits this host; status, logs, stop."),
     "tools": ("danlu.tools_commands", "List, call and offer the tools that a model may call; MCP."),
     "plot": ("danlu.plot", "Draw loss, learning rate and throughput of runs into one PNG."),
+    "compat": (
+        "danlu.compat",
+        "What works on this device and how fast; what a log's failures mean.",
+    ),
+    "selfcheck": ("danlu.selfcheck", "Check this host's devices end to end, into one report."),
     "info": ("danlu.info", "Print host, device, versions and features."),
     "health": ("danlu.health", "Wait until a server answers."),
 }

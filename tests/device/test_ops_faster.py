@@ -67,5 +67,5 @@ def test_one_that_does_not_know_the_arguments_leaves_them_to_the_plain_one(table
     "name", ["rms_norm", "swiglu", "rotary", "attention", "grouped_matmul", "cross_entropy"]
 )
 def test_every_operation_can_be_tried(table, name):
-    plain, arguments = faster._examples(torch.device("cpu"))[name]
+    plain, arguments = faster.examples(torch.device("cpu"))[name]
     assert faster._try(name, plain, torch.device("cpu"))

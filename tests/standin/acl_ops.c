@@ -87,6 +87,7 @@ static int overflow;
 void standin_raise_overflow(void) { overflow = 1; }
 
 static bool get_status(const struct call *c) {
+  if (standin_fails(FAULT_OVERFLOW)) overflow = 1;
   memset(c->out_data[0]->data, 0, c->out_data[0]->size);
   if (c->ins > 0) *(float *)c->in_data[0]->data = (float)overflow;
   *(float *)c->out_data[0]->data = (float)overflow;

@@ -3,10 +3,10 @@
     stand_in = build.standing_in("910B3")        the environment of a child, or a word on why there is none
     subprocess.run([sys.executable, "-m", "danlu", "info"], env=os.environ | stand_in)
 
-The real torch_npu lies in .venv-npu; what it loads of CANN is made here from the C and C++ beside this file, once
-for each state of these sources, into .venv-npu too. Nothing is loaded into this process: a child finds torch_npu
-by PYTHONPATH and the libraries by LD_LIBRARY_PATH, as on a host with CANN, and torch's own loading of back-ends
-(the entry points `torch.backends`) brings the kernels after it.
+The real torch_npu lies in .venv-npu; what it loads of CANN is made here from the C and C++ beside this file,
+once for each state of these sources, into .venv-npu too. Nothing is loaded into this process: a child finds
+torch_npu by PYTHONPATH and the libraries by LD_LIBRARY_PATH, as on a host with CANN, and torch's own loading
+of back-ends (the entry points `torch.backends`) brings the kernels after it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,12 @@ def compile_all(folder: Path) -> None:
     library(folder, "ascendcl", [cc(), *C], "chip.c", "acl.c", "acl_ops.c", "acl_settings.c")
     library(folder, "hccl", [cc(), *C], "hccl.c", "hccl_pairs.c", links=["-lascendcl", "-lrt"])
     for name in EMPTY:  # linked so that a search by name goes on to where the names are
-        library(folder, name, [cc(), "-x", "c", "/dev/null", "-x", "none", "-Wl,--no-as-needed"], links=["-lascendcl"])
+        library(
+            folder,
+            name,
+            [cc(), "-x", "c", "/dev/null", "-x", "none", "-Wl,--no-as-needed"],
+            links=["-lascendcl"],
+        )
     spec = find_spec("torch")
     assert spec is not None and spec.submodule_search_locations
     torch = Path(spec.submodule_search_locations[0])
@@ -98,7 +103,8 @@ def compile_all(folder: Path) -> None:
         subprocess.Popen(words(folder, name, [cxx(), *torch_words], f"{name}.cpp", links=torch_links))
         for name in ("kernels", "opapi")
     ]
-    assert not any([process.wait() for process in processes]), "the stand-in does not compile"
+    codes = [process.wait() for process in processes]
+    assert codes == [0, 0], "the stand-in does not compile"
     for part in ("runtime", "compiler", "opp"):
         (folder / "cann" / part).mkdir(parents=True)
     info = folder / "standin-1.dist-info"
@@ -107,7 +113,9 @@ def compile_all(folder: Path) -> None:
     (info / "entry_points.txt").write_text(ENTRY)
 
 
-def library(folder: Path, name: str, command: list[str], *sources: str, links: list[str] | None = None) -> None:
+def library(
+    folder: Path, name: str, command: list[str], *sources: str, links: list[str] | None = None
+) -> None:
     subprocess.run(words(folder, name, command, *sources, links=links or []), check=True)
 
 

@@ -1,7 +1,7 @@
 """What torch loads in a child process after torch_npu: the kernels, and the fused operators' references.
 
-torch calls `load` by itself at the end of `import torch` (see `build.py`), so a child is any command of ours, its
-own children too, and knows nothing of it.
+torch calls `load` by itself at the end of `import torch` (see `build.py`), so a child is any command of ours,
+its own children too, and knows nothing of it.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@
                       collective:3   this rank stays away from its 3rd collective
                       device:200     from the 200th wait on, nothing of the device answers any more
                       memory:90      from the 90th allocation on, there is no more memory
+                      overflow:3     the 3rd time the flag is read on a chip that saturates, it is up
      STANDIN_FAULT_RANK   strike only where RANK is this */
 #include "standin.h"
 
@@ -13,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const KINDS[FAULT_KINDS] = {"operator", "collective", "device", "memory"};
-static const bool LASTS[FAULT_KINDS] = {false, false, true, true};
+static const char *const KINDS[FAULT_KINDS] = {"operator", "collective", "device", "memory", "overflow"};
+static const bool LASTS[FAULT_KINDS] = {false, false, true, true, false};
 
 /* Short names of classes, as one chip of each. */
 static const char *const SHORT[][2] = {

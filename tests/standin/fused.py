@@ -1,13 +1,14 @@
 """The vendor's fused operators in plain torch: what `npu::` names compute, as its documentation says.
 
-They are written after op-plugin's own descriptions, from other words than the engine's plain operations, which are
-thus tested against them. An argument that is not known here is an error, never a guess.
+They are written after op-plugin's own descriptions, from other words than the engine's plain operations,
+which are thus tested against them. An argument that is not known here is an error, never a guess.
 
 Letters: B rows, N heads, S queries, T keys (or tokens in all), D head width, C and F widths, E experts.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +24,19 @@ def register() -> None:
     """Put them over the ones that need CANN."""
     library = torch.library.Library("npu", "IMPL")
     for name, function in OPERATORS.items():
-        library.impl(name, function, "PrivateUse1", allow_override=True)
+        library.impl(name, below_autocast(function), "PrivateUse1", allow_override=True)
     _library.append(library)
+
+
+def below_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel computes in the formats it names: nothing in it is cast because of who called it."""
+
+    @functools.wraps(function)
+    def kernel(*arguments: Any, **more: Any) -> Any:
+        with torch.autocast("npu", enabled=False):
+            return function(*arguments, **more)
+
+    return kernel
 
 
 def rms_norm(x: Tensor, gamma: Tensor, epsilon: float = 1e-6) -> tuple[Tensor, Tensor]:
@@ -62,13 +74,17 @@ def turned(x: Tensor, mode: str) -> Tensor:
     return torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
 
 
-def rotary_mul(x: Tensor, cos: Tensor, sin: Tensor, mode: str = "half", rotate: Tensor | None = None) -> Tensor:
+def rotary_mul(
+    x: Tensor, cos: Tensor, sin: Tensor, mode: str = "half", rotate: Tensor | None = None
+) -> Tensor:
     """npu_rotary_mul: x cos + turned(x) sin."""
     assert rotate is None
     return (x.float() * cos.float() + turned(x.float(), mode) * sin.float()).to(x.dtype)
 
 
-def rotary_mul_backward(dy: Tensor, x: Tensor, cos: Tensor, sin: Tensor, mode: str = "half", *rest: Any) -> Any:
+def rotary_mul_backward(
+    dy: Tensor, x: Tensor, cos: Tensor, sin: Tensor, mode: str = "half", *rest: Any
+) -> Any:
     """Turning is linear in x, and its transpose turns the other way round."""
     assert mode == "half", mode
     back = dy.float() * sin.float()
@@ -88,7 +104,7 @@ def grouped_matmul(
     group_list_type: int = 0,
     **other: Any,
 ) -> list[Tensor]:
-    """npu_grouped_matmul of one tensor of rows: by experts' weights [E, C, F], or columns by rows (group_type 2)."""
+    """npu_grouped_matmul: rows by experts' weights [E, C, F]; with group_type 2, columns by rows."""
     assert len(x) == len(weight) == 1 and split_item == 3 and group_list is not None
     assert all(value in (None, []) for value in other.values()), other
     ends = (group_list.cumsum(0) if group_list_type == 1 else group_list).tolist()

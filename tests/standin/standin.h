@@ -41,7 +41,7 @@ enum {
 };
 
 /* What faults can be planted: STANDIN_FAULT=KIND:N makes the N-th use of a kind fail in this process. */
-enum fault { FAULT_OPERATOR, FAULT_COLLECTIVE, FAULT_DEVICE, FAULT_MEMORY, FAULT_KINDS };
+enum fault { FAULT_OPERATOR, FAULT_COLLECTIVE, FAULT_DEVICE, FAULT_MEMORY, FAULT_OVERFLOW, FAULT_KINDS };
 
 #ifdef __cplusplus
 extern "C" {

@@ -2,6 +2,7 @@
 
 An operation that fails or disagrees on something small, forward or backward, is said once and never
 called again. One that answers NotImplemented is asked again with every call: it may know other arguments.
+What happens then, and how often it was so, is `policy.py`'s.
 
 Letters: B rows, T queries, S keys, H query heads, K key heads, D head width, N tokens, E experts.
 """
@@ -14,8 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from danlu.base.log import say_once
-from danlu.device import api, grouped, linear_ce, plain
+from danlu.device import api, grouped, linear_ce, plain, policy
 
 _probed: dict[tuple[str, str], bool] = {}
 
@@ -26,6 +26,15 @@ def probe() -> None:
     for name, fast in device.ops.items():
         if (device.kind, name) not in _probed:
             _probed[device.kind, name] = _try(name, fast, device.torch)
+
+
+def call(name: str, like: Tensor, *arguments: Any) -> Any:
+    """Return what the accelerator's own version of an operation computes, or NotImplemented."""
+    fast = faster(name, like)
+    out = fast(*arguments) if fast else NotImplemented
+    if not torch.compiler.is_compiling() and name in api.current().ops:
+        policy.count(name, out is not NotImplemented)
+    return out
 
 
 def faster(name: str, like: Tensor) -> Callable[..., Any] | None:
@@ -41,19 +50,20 @@ def faster(name: str, like: Tensor) -> Callable[..., Any] | None:
 
 def _try(name: str, fast: Callable[..., Any], device: torch.device) -> bool:
     """Return whether a fast operation agrees with the plain one, forward and backward."""
-    reference, arguments = _examples(device)[name]
+    reference, arguments = examples(device)[name]
     try:
-        results = [_with_gradients(function, arguments) for function in (reference, fast)]
+        results = [with_gradients(function, arguments) for function in (reference, fast)]
         if results[1] is not None:
             torch.testing.assert_close(*results, rtol=0.05, atol=0.05)
         return True
     except (RuntimeError, AssertionError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        say_once(f"ops: {name} of {device.type} is not used: {reason[0]}")
+        policy.put_aside(name, device.type, reason[0])
         return False
 
 
-def _with_gradients(function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Tensor] | None:
+def with_gradients(function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Tensor] | None:
+    """Return outputs and gradients of a call, None where it does not know the arguments."""
     inputs = [x.clone().requires_grad_() if _is_float(x) else x for x in arguments]
     output = function(*inputs)
     if output is NotImplemented:
@@ -70,24 +80,28 @@ def _is_float(x: Any) -> bool:
     return isinstance(x, Tensor) and x.is_floating_point()
 
 
-def _examples(device: torch.device) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
-    """Return each operation's plain version with small arguments, in the device's own number format."""
+def examples(
+    device: torch.device, N: int = 16, C: int = 64
+) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """Return each operation's plain version and arguments: N tokens of width C, in the device's format."""
     generator = torch.Generator().manual_seed(0)
     dtype = api.current().default_dtype()
+    H, F = C // 16, C // 2
 
     def some(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device, dtype)
 
-    angles_BTD = torch.rand(1, 16, 32, generator=generator).repeat(1, 1, 2).to(device)
-    layout = plain.Layout(torch.tensor([0, 5, 16], dtype=torch.int32, device=device), 11)
-    q_BTHD, k_BTKD, v_BTKD = some(1, 16, 4, 64), some(1, 16, 2, 64), some(1, 16, 2, 64)
-    labels_N = torch.randint(0, 48, (16,), generator=generator).to(device)
-    counts_E = torch.tensor([5, 0, 11], dtype=torch.int32, device=device)
+    angles_BTD = torch.rand(1, N, 32, generator=generator).repeat(1, 1, 2).to(device)
+    border = N // 3
+    layout = plain.Layout(torch.tensor([0, border, N], dtype=torch.int32, device=device), N - border)
+    q_BTHD, k_BTKD, v_BTKD = some(1, N, H, 64), some(1, N, H // 2, 64), some(1, N, H // 2, 64)
+    labels_N = torch.randint(0, 48, (N,), generator=generator).to(device)
+    counts_E = torch.tensor([border, 0, N - border], dtype=torch.int32, device=device)
     return {
-        "rms_norm": (plain.rms_norm, (some(16, 64), some(64), 1e-6)),
-        "swiglu": (plain.swiglu, (some(16, 64), some(16, 64))),
+        "rms_norm": (plain.rms_norm, (some(N, C), some(C), 1e-6)),
+        "swiglu": (plain.swiglu, (some(N, C), some(N, C))),
         "rotary": (plain.rotary, (q_BTHD, k_BTKD, angles_BTD.cos(), angles_BTD.sin())),
         "attention": (plain.attention, (q_BTHD, k_BTKD, v_BTKD, layout, 0.125, None, None)),
-        "grouped_matmul": (grouped.grouped_matmul, (some(16, 64), some(3, 32, 64), counts_E)),
-        "cross_entropy": (linear_ce.plain, (some(16, 64), some(48, 64), labels_N)),
+        "grouped_matmul": (grouped.grouped_matmul, (some(N, C), some(3, F, C), counts_E)),
+        "cross_entropy": (linear_ce.plain, (some(N, C), some(48, C), labels_N)),
     }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from danlu.base.errors import UserError
+from danlu.device import npu_grouped, npu_settings, policy
 from danlu.device.device import Device, Traits
 
 # HCCL's sums (hiascend HcclAllReduce); no float64 on either class.
@@ -90,6 +92,7 @@ def ends(bounds: Tensor, N: int) -> list[int]:
 
 
 TABLE: dict[str, Callable[..., Any]] = {
+    "grouped_matmul": npu_grouped.grouped_matmul,
     "rms_norm": rms_norm,
     "swiglu": swiglu,
     "rotary": rotary,
@@ -133,6 +136,10 @@ class Npu(Device):
 
 def open_device(index: int) -> Npu:
     """Make chip `index` this process's own, set as training wants it."""
+    # Read by the vendor's libraries when they are first used, which is below.
+    old = not bool(_chips().is_bf16_supported())
+    for name, value in npu_settings.choose(os.environ, old, policy.policy()).items():
+        os.environ[name] = value
     _chips().set_device(index)
     # Compiling operators for each new shape costs minutes; the prebuilt ones take any shape.
     _chips().set_compile_mode(jit_compile=False)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from danlu.device import grouped, linear_ce, plain, varlen
-from danlu.device.faster import faster, probe
+from danlu.device import faster, grouped, linear_ce, plain, varlen
+from danlu.device.faster import probe
 from danlu.device.linear_ce import IGNORE
 from danlu.device.plain import Layout
 
@@ -33,15 +33,13 @@ __all__ = [
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Return `x` over its root mean square, times `weight` (Zhang and Sennrich 2019)."""
-    fast = faster("rms_norm", x)
-    out = fast(x, weight, eps) if fast else NotImplemented
+    out = faster.call("rms_norm", x, x, weight, eps)
     return plain.rms_norm(x, weight, eps) if out is NotImplemented else out
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """Return silu(gate) * up (Shazeer 2020)."""
-    fast = faster("swiglu", gate)
-    out = fast(gate, up) if fast else NotImplemented
+    out = faster.call("swiglu", gate, gate, up)
     return plain.swiglu(gate, up) if out is NotImplemented else out
 
 
@@ -50,8 +48,7 @@ def rotary(q_BTHD: Tensor, k_BTKD: Tensor, cos_BTD: Tensor, sin_BTD: Tensor) -> 
 
     Tables narrower than the heads turn only the first part of each head.
     """
-    fast = faster("rotary", q_BTHD)
-    out = fast(q_BTHD, k_BTKD, cos_BTD, sin_BTD) if fast else NotImplemented
+    out = faster.call("rotary", q_BTHD, q_BTHD, k_BTKD, cos_BTD, sin_BTD)
     return plain.rotary(q_BTHD, k_BTKD, cos_BTD, sin_BTD) if out is NotImplemented else out
 
 
@@ -72,8 +69,7 @@ def attention(
     """
     if slopes_H is not None:
         return plain.attention(q_BTHD, k_BSKD, v_BSKD, layout, scale, window, softcap, slopes_H)
-    fast = faster("attention", q_BTHD)
-    out = fast(q_BTHD, k_BSKD, v_BSKD, layout, scale, window, softcap) if fast else NotImplemented
+    out = faster.call("attention", q_BTHD, q_BTHD, k_BSKD, v_BSKD, layout, scale, window, softcap)
     if out is not NotImplemented:
         return out
     on_cpu = q_BTHD.device.type == "cpu" and layout.mask_BTS is None and window is None and softcap is None
@@ -93,8 +89,7 @@ def _packed(
 
 def grouped_matmul(x_NC: Tensor, weight_EFC: Tensor, counts_E: Tensor) -> Tensor:
     """Return each row times its expert's weights transposed; rows are sorted by expert."""
-    fast = faster("grouped_matmul", x_NC)
-    out = fast(x_NC, weight_EFC, counts_E) if fast else NotImplemented
+    out = faster.call("grouped_matmul", x_NC, x_NC, weight_EFC, counts_E)
     return grouped.grouped_matmul(x_NC, weight_EFC, counts_E) if out is NotImplemented else out
 
 
@@ -116,8 +111,9 @@ def cross_entropy(
     `weights_N` multiply it. `kept` chooses one of the plans of `linear_ce`; None lets the size decide.
     `softcap` bends scores as in `attention`.
     """
-    fast = faster("cross_entropy", hidden_NC) if softcap is None else None
-    nll_N = fast(hidden_NC, head_VC, labels_N) if fast else NotImplemented
+    nll_N = NotImplemented
+    if softcap is None:
+        nll_N = faster.call("cross_entropy", hidden_NC, hidden_NC, head_VC, labels_N)
     if nll_N is NotImplemented:
         nll_N = linear_ce.LinearCrossEntropy.apply(hidden_NC, head_VC, labels_N, kept, softcap)
     return nll_N if weights_N is None else nll_N * weights_N

@@ -1,0 +1,71 @@
+"""What goes wrong on a chip is told in words, in time, and loses no checkpoint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from ascend.children import ranks, run
+from corpus import texts
+from danlu.device import failures
+
+pytestmark = pytest.mark.npu
+
+WORDS = [
+    "-m", "danlu", "train", "pretrain", "model=tiny", "model.num_hidden_layers=1", "seq_len=32",
+    "batch_tokens=64", "dtype=float32", "compile=false", "data.train=corpus.jsonl", "steps=6",
+    "save_every=1", "device=npu", "run_dir=run",
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts(Path("corpus.jsonl"), rows=60)
+    return tmp_path
+
+
+def names(text: str) -> set[str]:
+    """What the launcher's translator makes of it."""
+    return {found.failure.name for found in failures.explain(failures.lines(text))}
+
+
+def saved() -> list[str]:
+    return sorted(path.name for path in Path("run").glob("step-*") if (path / "manifest.json").exists())
+
+
+@pytest.mark.parametrize(
+    ("fault", "known"),
+    [
+        ("operator:120", {"cann_500002", "aclnn_refused"}),
+        pytest.param("device:900", {"cann_507010"}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_fault_of_the_chip_has_a_name_and_the_run_goes_on_from_its_checkpoint(folder, fault, known):
+    failed = run("910B3", *WORDS, STANDIN_FAULT=fault)
+    assert failed.returncode not in (0, None)
+    assert names(failed.stderr) & known, failed.stderr[-3000:]
+    assert saved(), "the steps before it are kept"
+    again = run("910B3", *WORDS, "resume=true")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert "step-000006" in saved()
+
+
+@pytest.mark.slow
+def test_memory_that_ends_is_two_lines_with_a_remedy(folder):
+    failed = run("910B3", *WORDS, STANDIN_FAULT="memory:900", PYTORCH_NO_NPU_MEMORY_CACHING="1")
+    assert failed.returncode == 2, failed.stderr[-3000:]
+    problem, hint = failed.stderr.strip().splitlines()[-2:]
+    assert "out of memory at step" in problem and "micro_batch" in hint
+
+
+@pytest.mark.slow
+def test_a_rank_that_stays_away_is_waited_for_no_longer_than_was_said(folder):
+    began = time.monotonic()
+    failed = ranks(
+        "910A", 2, *WORDS, STANDIN_FAULT="collective:6", STANDIN_FAULT_RANK="1", STANDIN_HCCL_TIMEOUT="4"
+    )
+    assert failed.returncode != 0 and time.monotonic() - began < 120
+    assert names(failed.stderr), failed.stderr[-4000:]
