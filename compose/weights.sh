@@ -16,7 +16,7 @@ main() {
   if [[ -n ${DANLU_WEIGHT:-} ]]; then OPT[weight]=$DANLU_WEIGHT; fi
   weights
   export_of_weights
-  there=$(realpath -- "$FOLDER")
+  there=$(realpath --canonicalize-missing -- "$FOLDER") # missing: in a dry run
   if [[ $there != "$PWD/"* ]]; then
     die "$(t "$FOLDER is outside the clone, which is all a container sees" "$FOLDER 在仓库之外，容器只能看到仓库")" \
       "$(t "copy it into out/" "复制到 out/ 中")"
