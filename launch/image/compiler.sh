@@ -4,13 +4,15 @@
 # DEBIAN_MIRROR: another place than deb.debian.org; the image does not remember it.
 set -eu
 
+# matrix: debian='{indexes.debian}'
+debian='http://deb.debian.org'
 if command -v c++ >/dev/null; then exit; fi
 sources=$(mktemp -d)
 trap 'rm -rf "$sources"' EXIT
 mkdir "$sources/sources.list.d"
 for file in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
   file=${file#/etc/apt/}
-  if [ -f "/etc/apt/$file" ]; then sed "s|https*://deb.debian.org|${DEBIAN_MIRROR:-http://deb.debian.org}|" "/etc/apt/$file" >"$sources/$file"; fi
+  if [ -f "/etc/apt/$file" ]; then sed "s|$debian|${DEBIAN_MIRROR:-$debian}|" "/etc/apt/$file" >"$sources/$file"; fi
 done
 chmod -R a+rX "$sources"
 if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi

@@ -5,8 +5,8 @@
         torch==2.13.0+cpu       it is there
         zstandard==0.25.0       it is not, and this is the version in constraints.txt
 
-A package that is there in a version the engine cannot use is not kept; nor is one of pip's own tools where something
-asks for a newer one.
+A package that is there in a version the engine cannot use is not kept; nor is one of pip's own tools where
+something asks for a newer one.
 """
 
 import importlib.metadata

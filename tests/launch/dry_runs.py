@@ -78,6 +78,8 @@ def make_clone(folder: Path) -> Path:
         (clone / name).touch()
     (clone / "out/logs").mkdir()
     (clone / "out/logs/failed.log").write_text("it ended\n", encoding="utf-8")
+    for path in ROOT.glob("Dockerfile.*"):
+        shutil.copy2(path, clone)
     shutil.copytree(ROOT / "bench", clone / "bench", ignore=shutil.ignore_patterns("__pycache__"))
     return clone
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -123,7 +124,7 @@ def look(wish: Wish) -> Host:
 def find_python() -> Path | None:
     """Return the Python of an environment with vLLM: the one named, else this clone's."""
     if named := os.environ.get("DANLU_VLLM_PYTHON"):
-        return Path(named)
+        return Path(shutil.which(named) or named)
     clone = paths.PACKAGE.parents[1]
     found = clone / ".venv-vllm/bin/python"
     return found if found.exists() else None

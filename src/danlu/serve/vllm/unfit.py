@@ -71,7 +71,9 @@ def architectures(python: Path) -> frozenset[str]:
 
     Empty: its table is not where we look, and then vLLM itself must say.
     """
-    found = sorted(python.parent.parent.glob(f"lib/python3*/site-packages/{REGISTRY}"))
+    # Debian and Ubuntu call the folder dist-packages, and have two of them.
+    places = (f"{place}lib/python3*/*-packages/{REGISTRY}" for place in ("", "local/"))
+    found = sorted(file for place in places for file in python.parent.parent.glob(place))
     if not found:
         return frozenset()
     tables = [
