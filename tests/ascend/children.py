@@ -30,7 +30,7 @@ def environment(chip: str, **more: str) -> dict[str, str]:
     return {**os.environ, **build.standing_in(chip), **quiet, **more}
 
 
-def run(chip: str, *words: str, seconds: float = 300, **more: str) -> subprocess.CompletedProcess[str]:
+def run(chip: str, *words: str, seconds: float = 900, **more: str) -> subprocess.CompletedProcess[str]:
     """Run Python on a chip to its end."""
     return subprocess.run(
         [sys.executable, *words],

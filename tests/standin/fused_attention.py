@@ -15,23 +15,31 @@ HIDDEN = -1e30  # added to what may not be seen
 WIDE = 8  # the softmax's maximum and sum come this many times over
 
 
-def to_bnsd(t: Tensor, heads: int, layout: str) -> Tensor:
+def split(t: Tensor, layout: str, heads: int, ends: Any) -> list[Tensor]:
+    """Return a tensor of any layout as pieces [B, N, S, D]: one, or in TND one a sample."""
+    if layout == "TND":
+        assert ends and ends[-1] == len(t), "ends that cover all tokens"
+        return [t[start:end].transpose(0, 1)[None] for start, end in zip([0, *ends[:-1]], ends)]
     if layout == "BSND":
-        return t.transpose(1, 2)
+        return [t.transpose(1, 2)]
     if layout == "BSH":
-        return t.unflatten(2, (heads, -1)).transpose(1, 2)
+        return [t.unflatten(2, (heads, -1)).transpose(1, 2)]
     if layout == "SBH":
-        return t.unflatten(2, (heads, -1)).permute(1, 2, 0, 3)
+        return [t.unflatten(2, (heads, -1)).permute(1, 2, 0, 3)]
     assert layout == "BNSD", layout
-    return t
+    return [t]
 
 
-def from_bnsd(t: Tensor, layout: str) -> Tensor:
+def join(pieces: list[Tensor], layout: str) -> Tensor:
+    """Return pieces in their layout again."""
+    if layout == "TND":
+        return torch.cat([piece[0].transpose(0, 1) for piece in pieces])
+    (whole,) = pieces
     if layout == "BSND":
-        return t.transpose(1, 2).contiguous()
+        return whole.transpose(1, 2).contiguous()
     if layout == "BSH":
-        return t.transpose(1, 2).flatten(2)
-    return t.permute(2, 0, 1, 3).flatten(2) if layout == "SBH" else t
+        return whole.transpose(1, 2).flatten(2)
+    return whole.permute(2, 0, 1, 3).flatten(2) if layout == "SBH" else whole
 
 
 def hidden_keys(S: int, T: int, sparse: int, mask: Tensor | None, before: int, after: int) -> Tensor | None:
@@ -51,53 +59,68 @@ def hidden_keys(S: int, T: int, sparse: int, mask: Tensor | None, before: int, a
     return ((distance > before) | (distance < -after)).to(mask.device)
 
 
-def scores_to_output(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, hidden: Tensor | None, bias: Tensor | None
-) -> Any:
-    """Return the output, and the softmax's maximum and sum, all in float32; heads share keys in groups."""
-    groups = q.shape[1] // k.shape[1]
-    k, v = (t.float().repeat_interleave(groups, 1) for t in (k, v))
-    scores = q.float() @ k.transpose(-1, -2) * scale
-    if bias is not None:
-        scores = scores + bias.float()
+def softmax(q: Tensor, k: Tensor, how: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the weights of the keys in float32, and the softmax's maximum and sum."""
+    hidden = hidden_keys(q.shape[2], k.shape[2], how["sparse"], how["mask"], how["before"], how["after"])
+    scores = q.float() @ k.transpose(-1, -2) * how["scale"]
+    if how["bias"] is not None:
+        scores = scores + how["bias"].float()
     if hidden is not None:
         scores = scores.masked_fill(hidden, HIDDEN)
     most = scores.amax(-1, keepdim=True)
     weights = (scores - most).exp()
     total = weights.sum(-1, keepdim=True)
-    return weights / total @ v, most, total
+    return weights / total, most, total
+
+
+def for_every_head(t: Tensor, like: Tensor) -> Tensor:
+    """Return keys or values in float32, repeated for the heads that share them."""
+    return t.float().repeat_interleave(like.shape[1] // t.shape[1], 1)
+
+
+def shared(t: Tensor, like: Tensor) -> Tensor:
+    """Return a gradient of repeated heads summed up for those that there are."""
+    return t.unflatten(1, (like.shape[1], -1)).sum(2)
+
+
+def pieces(query: Tensor, key: Tensor, value: Tensor, heads: int, layout: str, how: dict[str, Any]) -> Any:
+    """Return the triples of queries, keys and values that belong together."""
+    if how["sparse"] >= 2:
+        triangle = torch.ones(2048, 2048, dtype=torch.bool, device=query.device).triu(1)
+        mask = how["mask"]
+        assert mask is not None and torch.equal(mask.reshape(2048, 2048), triangle), "the triangle of 2048"
+    q = split(query, layout, heads, how["q_ends"])
+    key_heads = key.shape[-1] // q[0].shape[-1]  # of the layouts that do not say it
+    return list(zip(q, *(split(t, layout, key_heads, how["k_ends"]) for t in (key, value)), strict=True))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, layout: str, **how: Any) -> Any:
     """Return the output in its layout, and the softmax's two numbers."""
-    scale, sparse, mask = how["scale"], how["sparse"], how["mask"]
-    if sparse >= 2:
-        triangle = torch.ones(2048, 2048, dtype=torch.bool, device=query.device).triu(1)
-        assert mask is not None and torch.equal(mask.reshape(2048, 2048), triangle), "the triangle of 2048"
-    near = how["before"], how["after"]
-    if layout == "TND":
-        return attend_packed(query, key, value, how)
-    q = to_bnsd(query, heads, layout)
-    key_heads = key.shape[2] // q.shape[-1] if layout in ("BSH", "SBH") else 0
-    k, v = (to_bnsd(t, key_heads, layout) for t in (key, value))
-    hidden = hidden_keys(q.shape[2], k.shape[2], sparse, mask, *near)
-    out, most, total = scores_to_output(q, k, v, scale, hidden, how["bias"])
-    return from_bnsd(out.to(query.dtype), layout), most, total
+    outs, mosts, totals = [], [], []
+    for q, k, v in pieces(query, key, value, heads, layout, how):
+        weights, most, total = softmax(q, for_every_head(k, q), how)
+        outs.append(weights @ for_every_head(v, q))
+        mosts.append(most)
+        totals.append(total)
+    numbers = [join(each, "TND") if layout == "TND" else each[0] for each in (mosts, totals)]
+    return join(outs, layout).to(query.dtype), *numbers
 
 
-def attend_packed(query: Tensor, key: Tensor, value: Tensor, how: dict[str, Any]) -> Any:
-    """TND: samples one after another, whose cumulative ends are given."""
-    q_ends, k_ends = how["q_ends"], how["k_ends"]
-    assert q_ends and k_ends and q_ends[-1] == len(query) and k_ends[-1] == len(key), (
-        "ends that cover all tokens"
-    )
-    parts = []
-    for a, b, c, d in zip([0, *q_ends[:-1]], q_ends, [0, *k_ends[:-1]], k_ends):
-        one = (t.transpose(0, 1)[None] for t in (query[a:b], key[c:d], value[c:d]))
-        hidden = hidden_keys(b - a, d - c, how["sparse"], how["mask"], how["before"], how["after"])
-        parts.append([t[0].transpose(0, 1) for t in scores_to_output(*one, how["scale"], hidden, None)])
-    out, most, total = (torch.cat(each) for each in zip(*parts))
-    return out.to(query.dtype), most, total
+def gradients(
+    query: Tensor, key: Tensor, value: Tensor, dy: Tensor, heads: int, layout: str, **how: Any
+) -> tuple[Tensor, ...]:
+    """Return the derivatives: with dw = dy v, the scores' is weights (dw - sum of dw weights)."""
+    found: list[list[Tensor]] = [[], [], []]
+    dys = split(dy, layout, heads, how["q_ends"])
+    for (q, k, v), one in zip(pieces(query, key, value, heads, layout, how), dys, strict=True):
+        each_k, each_v, dy_one = for_every_head(k, q), for_every_head(v, q), one.float()
+        weights = softmax(q, each_k, how)[0]
+        dw = dy_one @ each_v.transpose(-1, -2)
+        ds = weights * (dw - (dw * weights).sum(-1, keepdim=True)) * how["scale"]
+        found[0].append(ds @ each_k)
+        found[1].append(shared(ds.transpose(-1, -2) @ q.float(), k))
+        found[2].append(shared(weights.transpose(-1, -2) @ dy_one, v))
+    return tuple(join(each, layout).to(query.dtype) for each in found)
 
 
 def forward(
@@ -149,16 +172,13 @@ def backward(
     sparse_mode: int = 0,
     **other: Any,
 ) -> tuple[Tensor, ...]:
-    """npu_fusion_attention_grad, by autograd through the same."""
-    with torch.enable_grad():
-        inputs = [t.detach().requires_grad_() for t in (query, key, value)]
-        out = attend(
-            *inputs, head_num, input_layout, scale=scale_value, sparse=sparse_mode, mask=atten_mask, bias=pse,
-            before=pre_tockens, after=next_tockens, q_ends=actual_seq_qlen, k_ends=actual_seq_kvlen,
-        )[0]  # fmt: skip
-        gradients = torch.autograd.grad(out, inputs, dy)
+    """npu_fusion_attention_grad."""
+    found = gradients(
+        query, key, value, dy, head_num, input_layout, scale=scale_value, sparse=sparse_mode, mask=atten_mask,
+        bias=pse, before=pre_tockens, after=next_tockens, q_ends=actual_seq_qlen, k_ends=actual_seq_kvlen,
+    )  # fmt: skip
     nothing = query.new_empty(0)
-    return *gradients, nothing, nothing
+    return *found, nothing, nothing
 
 
 def forward_v3(*arguments: Any, **more: Any) -> tuple[Any, ...]:
