@@ -15,6 +15,7 @@ fi
 
 # language [zh|en]: decide in which language to speak: the word, else DANLU_LANG, else the locale.
 language() {
+  if [[ -n ${1:-} && $1 != zh* && $1 != en* ]]; then die "--lang $1?" "--lang zh, --lang en"; fi
   case ${1:-${DANLU_LANG:-${LC_ALL:-${LC_MESSAGES:-${LANG:-}}}}} in
     zh*) export DANLU_LANG=zh ;;
     *) export DANLU_LANG=en ;;

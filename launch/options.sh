@@ -25,18 +25,26 @@ header() {
 
 # translated: text from standard input without its translations, or with them in place of what they translate.
 translated() {
-  local LC_ALL=C line left='' held='' any=0 columns='^(  .*[^ ]  +)[^ ]'
+  local LC_ALL=C line left='' held=() done=0 columns='^(  .*[^ ]  +)[^ ]'
   while IFS= read -r line; do
-    if [[ $line == *[!\ -~]* ]]; then # not ASCII: a translation
-      if [[ $DANLU_LANG == zh ]]; then held=$left${line#"${line%%[! ]*}"}; fi
+    if [[ $line == *[!\ -~]* ]]; then # not ASCII: a translation, of all the lines before it that belong together
+      if [[ $DANLU_LANG == zh ]]; then
+        if ((done)); then held+=("$line"); else held=("$left${line#"${line%%[! ]*}"}"); fi
+      fi
+      done=1
       continue
     fi
-    if ((any)); then printf '%s\n' "$held"; fi
-    left=''
-    if [[ $line =~ $columns ]]; then left=${BASH_REMATCH[1]}; fi
-    held=$line any=1
+    if [[ $line != '      '* || $done == 1 ]] && ((${#held[@]})); then
+      printf '%s\n' "${held[@]}"
+      held=()
+    fi
+    if ((${#held[@]} == 0)); then
+      left=''
+      if [[ $line =~ $columns ]]; then left=${BASH_REMATCH[1]}; fi
+    fi
+    held+=("$line") done=0
   done
-  if ((any)); then printf '%s\n' "$held"; fi
+  if ((${#held[@]})); then printf '%s\n' "${held[@]}"; fi
 }
 
 # summary FILE: its first line of help.
@@ -102,10 +110,11 @@ options() {
       WORDS+=("$1")
       shift
       continue
-    elif [[ -n ${takes[$name]} && $1 == *=* ]]; then
+    elif [[ $1 == *=* ]]; then
+      if [[ -z ${takes[$name]} ]]; then die "$(t "${1%%=*} takes no value" "${1%%=*} 不带值")" "${1%%=*}"; fi
       value=${1#*=}
     elif [[ -n ${takes[$name]} ]]; then
-      if (($# < 2)); then die "$(t "$1 wants a value" "$1 需要一个值")" "$1 ${takes[$name]}"; fi
+      if [[ ${2:---} == --* ]]; then die "$(t "$1 wants a value" "$1 需要一个值")" "$1 ${takes[$name]}"; fi
       value=$2
       shift
     fi

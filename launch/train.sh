@@ -9,7 +9,7 @@
 #   bash run_all.sh --use-moe pretrain sft tool_sft                the starter's stages, those that are not
 #                                                                  there yet or older than what they come from
 #                                                                  入门模型的各阶段；已有且不旧的不再训练
-#   NODES=2 NODE_RANK=0 MASTER_ADDR=host0 bash run_all.sh train …  alike on each of several hosts
+#   NODES=2 NODE_RANK=0 MASTER_ADDR=host0 bash run_all.sh train ...  alike on each of several hosts
 #                                                                  多机：每台主机同样执行
 #
 #   --config FILE             this YAML instead of configs/STAGE.yaml
@@ -39,7 +39,8 @@ source launch/engine.sh
 main() {
   local name config settings=() asked
   options "${BASH_SOURCE[0]}" "$@"
-  name=$(stage "${WORDS[0]:-}")
+  if ((${#WORDS[@]} == 0)); then die "$(t "train what?" "训练哪个阶段？")" "$(stages | paste -s -d ' ' -)"; fi
+  name=$(stage "${WORDS[0]}")
   if [[ $name != *.y*ml ]] && ! grep -qxF -- "$name" < <(stages); then
     die "$(t "there is no stage '$name'" "没有阶段「$name」")" "$(stages | paste -s -d ' ' -)"
   fi

@@ -111,6 +111,16 @@ def test_summary_and_help_are_translated(launcher):
     assert len(english.splitlines()) == len(chinese.splitlines())
 
 
+def test_lines_that_belong_together_are_translated_together(tmp_path):
+    page = tmp_path / "page"
+    lines = ["  it          one", "two", "一", "  so          three", "三", "四"]
+    text = "\n".join(line if line[0] == " " else " " * 14 + line for line in lines)
+    page.write_text(f"{text}\n", encoding="utf-8")
+    assert said(f"translated <'{page}'").split() == ["it", "one", "two", "so", "three"]
+    told = said(f"translated <'{page}'", **ZH)
+    assert told.splitlines() == ["it          一", "  so          三", "              四"]
+
+
 def test_a_launcher_has_the_options_of_its_parts_too(launcher, tmp_path):
     launcher.write_text(HEADER + "source launch/lib.sh\nsource launch/engine.sh\n", encoding="utf-8")
     assert said(f"parts '{launcher}'") == "launch/engine.sh"
