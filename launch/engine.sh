@@ -13,6 +13,8 @@
 #                      选用部分设备：0-3 或 0,2
 #   --runtime WORD     host or docker: this clone's environment, or a container
 #                      host 或 docker：本仓库的环境，或容器
+#   --force-build      build the container's image again, though it is there
+#                      重新构建容器镜像，即使已有
 #   --offline          use no network
 #                      不使用网络
 #   --mirror           download from mirrors inside China
@@ -76,6 +78,9 @@ where() {
   local runtime=${OPT[runtime]:-host}
   if [[ -n ${OPT[offline]:-} ]]; then export HF_HUB_OFFLINE=1; fi
   if [[ "${*:2:3}" == '-m danlu vllm' ]]; then runtime=host; fi
+  if [[ -n ${OPT[force_build]:-} && $runtime == host ]]; then
+    warn "--force-build: $(t "nothing runs in an image of this clone" "没有用到本仓库的镜像")" "--runtime docker"
+  fi
   case $runtime in
     host) on_host "$@" ;;
     docker) in_container "$@" ;;

@@ -110,7 +110,7 @@ maker_of() {
   echo STAGE
 }
 
-# passed_on: the options that say where to compute, as words for another launcher, in PASSED.
+# passed_on: the options that say where to compute, as words for another launcher, in PASSED. An image is built again once.
 passed_on() {
   local name
   PASSED=()
@@ -120,6 +120,8 @@ passed_on() {
   for name in offline mirror; do
     if [[ -n ${OPT[$name]:-} ]]; then PASSED+=("--$name"); fi
   done
+  if [[ -n ${OPT[force_build]:-} ]]; then PASSED+=(--force-build); fi
+  OPT[force_build]=''
 }
 
 # starter_data: the data set that comes with the project, in data/starter.

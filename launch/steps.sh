@@ -39,11 +39,22 @@ knows() {
 
 # steps_of WORD: the steps it means, if all of them are there: a preset's, or the one of that name.
 steps_of() {
-  local name names=${PRESETS[$1]:-$(stage "$1")}
+  local name names
+  if [[ ! $1 =~ ^[A-Za-z0-9_-]+$ ]]; then return 1; fi # no key of a table either
+  names=${PRESETS[$1]:-$(stage "$1")}
   for name in $names; do
     if [[ -z $(launcher "$name") ]]; then return 1; fi
   done
   echo "$names"
+}
+
+# own STEP WORD: whether a word after that step is its own: not the next step's name, or one that the step has a use for.
+own() {
+  case "$1 $2" in
+    train\ * | bench\ * | shell\ * | logs\ * | stop\ * | clean\ *) ;;
+    'data convert' | 'tokenizer train' | 'vllm status' | 'vllm logs' | 'vllm stop') ;;
+    *) ! steps_of "$2" >/dev/null ;;
+  esac
 }
 
 # read_words WORDS...: fill STEPS, GIVEN and REST; every word is understood before anything is done.
@@ -62,7 +73,7 @@ read_words() {
       --*=*) GIVEN+=("$1") ;;
       --*)
         if takes_value "$1"; then
-          if (($# < 2)); then die "$(t "$1 wants a value" "$1 需要一个值")" "$1=..."; fi
+          if [[ ${2:---} == --* ]]; then die "$(t "$1 wants a value" "$1 需要一个值")" "$1=..."; fi
           set -- "$1=$2" "${@:3}"
           continue
         fi
@@ -74,7 +85,7 @@ read_words() {
         fi
         read -ra names <<<"$names"
         STEPS+=("${names[@]}")
-        if [[ -x launch/$1.sh ]] && knows "launch/$1.sh" rest; then
+        if (($# > 1)) && [[ -x launch/$1.sh ]] && knows "launch/$1.sh" rest && own "$1" "$2"; then
           REST=("${@:2}")
           break
         fi
@@ -82,6 +93,7 @@ read_words() {
     esac
     shift
   done
+  if ((${#STEPS[@]} == 0)); then die "$(t "no step was named" "没有给出步骤")" "bash run_all.sh --help"; fi
   for option in "${GIVEN[@]}"; do known_to_a_step "$option"; done
 }
 
@@ -98,6 +110,7 @@ takes_value() {
 # known_to_a_step OPTION: refuse what no step asked for would heed.
 known_to_a_step() {
   local step
+  if [[ $1 == *=* ]] && ! takes_value "${1%%=*}"; then die "$(t "${1%%=*} takes no value" "${1%%=*} 不带值")" "${1%%=*}"; fi
   for step in "${STEPS[@]}"; do
     if knows "$(launcher "$step")" "$1"; then return; fi
   done
@@ -106,12 +119,14 @@ known_to_a_step() {
 
 # step NUMBER: perform one of STEPS with the options it knows.
 step() {
-  local name=${STEPS[$1]} script option words=()
+  local name=${STEPS[$1]} script option words=() later=()
   script=$(launcher "$name")
   if [[ $script != "launch/$name.sh" ]]; then words=("$name"); fi
   for option in "${GIVEN[@]}"; do
     if knows "$script" "$option"; then words+=("$option"); fi
+    if [[ $option != --force-build || " ${words[*]} " != *' --force-build '* ]]; then later+=("$option"); fi # once is enough
   done
+  GIVEN=("${later[@]}")
   if (($1 == ${#STEPS[@]} - 1)); then words+=("${REST[@]}"); fi
   if ((${#STEPS[@]} == 1)); then exec bash "$script" "${words[@]}"; fi
   attended bash "$script" "${words[@]}"

@@ -157,7 +157,12 @@ def test_several_hosts_name_their_place(clone, cards):
         ("pretrian", "there is no step 'pretrian'"),
         ("setup nonsense", "there is no step 'nonsense'"),
         ("train pretrian", "there is no stage 'pretrian'"),
-        ("train", "there is no stage ''"),
+        ("train", "train what?"),
+        ("--use-moe", "no step was named"),
+        ("@", "there is no step '@'"),
+        ("--set --dry-run sft", "--set wants a value"),
+        ("--use-moe=no serve", "--use-moe takes no value"),
+        ("--lang fr status", "--lang fr?"),
         ("--all setup", "--all means nothing to: setup"),
         ("--frobnicate setup", "--frobnicate means nothing to: setup"),
         ("setup --with", "--with wants a value"),
@@ -285,6 +290,25 @@ def test_the_words_become_steps_options_and_the_rest():
     code = 'read_words "$@"; echo "${STEPS[*]} | ${GIVEN[*]} | ${REST[*]}"'
     words = "declare -A PRESETS=(); set -- --with vllm setup test --all -k x;"
     assert said(words + code) == "setup test | --with=vllm | --all -k x"
+    assert refused("declare -A PRESETS=(); read_words ''").startswith("error: there is no step ''")
+
+
+@pytest.mark.parametrize(
+    ("words", "steps", "rest"),
+    [
+        ("pretrain sft convert serve --port 9", "pretrain sft convert serve", "--port 9"),
+        ("setup data tokenizer eval test", "setup data tokenizer eval test", ""),
+        ("data convert a.csv", "data", "convert a.csv"),
+        ("tokenizer train --text a", "tokenizer", "train --text a"),
+        ("train pretrain x=1", "train", "pretrain x=1"),
+        ("vllm stop", "vllm", "stop"),
+        ("--detach serve eval tools", "serve eval", "tools"),
+    ],
+)
+def test_another_steps_name_is_the_next_step_unless_the_step_has_a_use_for_it(words, steps, rest):
+    code = f'declare -A PRESETS=(); read_words {words}; echo "${{STEPS[*]}} | ${{REST[*]}}"'
+    assert said(code) == f"{steps} | {rest}".strip()
+    assert said("declare -A PRESETS=(); own data convert; own data show; own data chat || echo no") == "no"
 
 
 def test_step_and_entry_and_help_are_the_parts_of_run_all():
