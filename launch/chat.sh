@@ -19,6 +19,7 @@ source launch/engine.sh
 
 main() {
   options "${BASH_SOURCE[0]}" "$@"
+  no_names
   weights
   engine base -m danlu chat "$FOLDER" ${OPT[device]:+--device "$(accelerator)"} "${WORDS[@]}"
 }

@@ -23,6 +23,7 @@ main() {
   options "${BASH_SOURCE[0]}" "$@"
   local words=("${WORDS[@]}")
   if [[ ${words[0]:--} == -* ]]; then
+    need_named
     host_parts base convert
     weights
     if ((${#words[@]} == 0)) && is_exported "$FOLDER"; then

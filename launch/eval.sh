@@ -22,7 +22,7 @@ source launch/engine.sh
 main() {
   options "${BASH_SOURCE[0]}" "$@"
   local model=()
-  if ((${#WORDS[@]} == 0)); then WORDS=(tools); fi
+  if [[ ${WORDS[0]:--} == -* ]]; then WORDS=(tools "${WORDS[@]}"); fi
   if [[ " ${WORDS[*]}" != *" --endpoint"* ]]; then
     weights
     model=("$FOLDER")

@@ -16,8 +16,12 @@
 serve_with() {
   local words=()
   need_port
-  look
-  if [[ -z $FOLDER ]] || ! is_exported "$FOLDER"; then host_parts base serve convert; fi
+  no_names
+  need_named
+  if [[ -z $FOLDER ]] || ! is_exported "$FOLDER"; then
+    host_parts base serve convert
+    need_words "$1"
+  fi
   weights
   export_of_weights
   if [[ -n $TIMES && ${DRY_RUN:-0} != 1 ]]; then say "$(t "made for this" "为此完成"): $TIMES"; fi
@@ -37,6 +41,14 @@ need_port() {
   if [[ ${DRY_RUN:-0} != 1 ]] && ((port > 0)) && (: </dev/tcp/127.0.0.1/"$port") 2>/dev/null; then
     die "$(t "port $port is taken" "端口 $port 已被占用")" "--port N; $(t "what runs here" "查看占用"): bash run_all.sh status"
   fi
+}
+
+# need_words BACKEND: refuse words that the built-in server would not take, before minutes are spent on what it serves.
+need_words() {
+  if [[ $1 != builtin || -n ${OPT[detach]:-} || ${OPT[runtime]:-host} != host ]]; then return; fi # danlu vllm takes any
+  if ((${#WORDS[@]} == 0)) || [[ ${DRY_RUN:-0} == 1 ]]; then return; fi
+  # With --help among them all words are read, and nothing is done.
+  "${DANLU_PYTHON:-.venv/bin/python}" -m danlu serve --help . "${WORDS[@]}" >/dev/null || exit
 }
 
 # backend: which server fits this host when nobody says: vLLM on an accelerator where it runs, else the built-in one.

@@ -40,15 +40,26 @@ last_planned() {
   done <"${DANLU_PLAN:-/dev/null}" | tail -n 1
 }
 
+# need_named: look, and refuse weights that were asked for and are not there, before minutes are spent on anything.
+need_named() {
+  look
+  if [[ -z $FOLDER && -n ${OPT[weight]:-}${OPT[hidden_size]:-}${OPT[num_hidden_layers]:-} ]]; then
+    need_finished "${OPT[weight]:-tool_sft}"
+  fi
+}
+
+# no_names: refuse a first word that is no option: weights are named by --weight.
+no_names() {
+  if [[ ${WORDS[0]:--} != -* ]]; then
+    die "$(t "'${WORDS[0]}' means nothing here" "这里不认识「${WORDS[0]}」")" "--weight ${WORDS[0]}"
+  fi
+}
+
 # weights: the weights to work on, in FOLDER; made if nobody named any and none are there.
 weights() {
-  look
-  if planned "${FOLDER:-.}"; then
+  need_named
+  if planned "${FOLDER:-.}" || [[ -n ${OPT[weight]:-} ]]; then
     return
-  elif [[ -n ${OPT[weight]:-} ]]; then
-    need_finished "${OPT[weight]}"
-  elif [[ -z $FOLDER && -n ${OPT[hidden_size]:-}${OPT[num_hidden_layers]:-} ]]; then
-    need_finished tool_sft
   elif [[ -z $FOLDER ]]; then
     say "$(t "no weights were named, and none are trained yet" "没有指定权重，也还没有训练好的权重")"
     train_starter

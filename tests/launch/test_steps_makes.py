@@ -237,6 +237,18 @@ def test_what_cannot_be_made_is_named_with_the_command_that_makes_it(clone, word
     assert f"no finished weights {missing}" in told and f"try: {makes}\n" in told
 
 
+def test_weights_that_are_not_there_are_refused_before_anything_is_installed(clone):
+    (clone / ".venv/ready-convert").unlink()
+    (clone / "launch/setup.sh").write_text("echo installing >&2\n")
+    for step in ("serve --port 0", "convert"):
+        assert "installing" not in problem(clone, f"{step} --weight full_sft", **CPU)
+    for step in ("serve --port 0", "vllm --port 0", "chat"):
+        told = problem(clone, f"{step} out/mine", **CPU)
+        assert "'out/mine' means nothing here" in told and "--weight out/mine" in told
+    code = "source launch/weights.sh; WORDS=(--quiet); no_names; OPT=(); need_named; echo none"
+    assert said(code, clone) == "none"
+
+
 def test_told_and_newest_and_the_names_of_things(clone):
     finish(clone, "pretrain_512", run="runs/a b")
     assert tell(

@@ -1,6 +1,7 @@
 """An export is made where it is missing or older, and served by what fits this host: launch/serving.sh."""
 
 import socket
+import sys
 
 import pytest
 
@@ -122,6 +123,12 @@ def test_a_port_that_is_taken_is_refused_before_anything_is_made(clone):
         told = problem(clone, f"serve --port {port}", **CPU)
     assert f"port {port} is taken" in told and "bash run_all.sh status" in told and "no weights" not in told
     tell(clone, f"OPT[port]={port}; need_port")
+
+
+def test_words_the_server_would_not_take_are_refused_before_anything_is_made(clone):
+    told = problem(clone, "--port 0 serve --frobnicate", **CPU, DANLU_PYTHON=sys.executable)
+    assert "'--frobnicate'" in told and "no weights" not in told
+    assert tell(clone, "WORDS=(--frobnicate); OPT[runtime]=docker; need_words builtin") == ""
 
 
 def test_the_parts_of_an_environment_are_made_at_once(clone):
