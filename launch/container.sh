@@ -82,9 +82,13 @@ mount_clone() {
 
 # elsewhere: what the words, the clone's links, caches and DANLU_MOUNTS name outside the clone, one a line.
 elsewhere() {
-  local word path folders=()
-  read -ra folders <<<"${DANLU_MOUNTS:-}"
-  for word in "${words[@]}" ./* "${HF_HOME:-}" "${MODELSCOPE_CACHE:-}" "${folders[@]}"; do
+  local word path files listed=()
+  read -ra listed <<<"${DANLU_MOUNTS:-}"
+  for word in "${words[@]}"; do # KEY=FILE,FILE names two
+    IFS=, read -ra files <<<"${word#*=}"
+    if ((${#files[@]} > 1)); then listed+=("${files[@]}"); fi
+  done
+  for word in "${words[@]}" ./* "${HF_HOME:-}" "${MODELSCOPE_CACHE:-}" "${listed[@]}"; do
     path=${word#*=}
     if [[ $path == ./* && ! -L $path ]] || [[ -z $path || $path == -* ]]; then continue; fi
     if [[ ! -e $path ]]; then path=${path%/*}; fi
@@ -128,7 +132,7 @@ is_rootless() {
     (($(id -u)))
   else
     told=$(ask_engine info --format '{{.SecurityOptions}} {{.OperatingSystem}}')
-    [[ $told =~ rootless|Docker\ Desktop && $(system) != wsl ]]
+    [[ $told == *rootless* || ($told == *'Docker Desktop'* && $(system) != wsl) ]]
   fi
 }
 

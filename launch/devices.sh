@@ -49,7 +49,7 @@ choose_devices() {
 
 # asked_devices KIND LIST HERE...: the numbers LIST means, ascending, each once; refused where one is not among HERE.
 asked_devices() {
-  local number numbers
+  local number numbers have=${*:3}
   if [[ $1 == cpu ]]; then
     die "--devices $2: $(t "this host computes on its processor, which is one device" "本机用处理器计算，只有一个设备")" \
       "$(t "leave --devices away, or --device ascend or cuda" "去掉 --devices，或用 --device ascend、cuda")"
@@ -59,7 +59,7 @@ asked_devices() {
   for number in $numbers; do
     if [[ " ${*:3} " != *" $number "* ]]; then
       die "--devices $2: $(t "there is no $1 device $number" "没有 $1 设备 $number")" \
-        "$(t "this host has" "本机有") ${*:3}"
+        "$(t "this host has" "本机有") ${have:-$(t none 无)}"
     fi
   done
   printf '%s\n' "$numbers"

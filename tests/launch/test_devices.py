@@ -142,3 +142,13 @@ def test_where_knows_two_runtimes_and_vllm_makes_its_own_container():
 def test_visibility_joined_counted():
     assert said(f"{ENGINE}visibility cpu; joined 1 2 3; counted a b c") == "1,2,3\n0,1,2"
     assert said(f"{ENGINE}asked_devices npu 3,1 0 1 2 3").split() == ["1", "3"]
+
+
+def test_every_file_of_a_list_is_seen_inside_a_container(tmp_path):
+    (tmp_path / "a b").mkdir()
+    for name in ("a b/x.jsonl", "y.jsonl"):
+        (tmp_path / name).touch()
+    files = f"{tmp_path}/a b/x.jsonl,{tmp_path}/y.jsonl,near.jsonl"
+    code = f"words=(-m danlu train x 'data.train={files}'); elsewhere"
+    told = said(f"source launch/container.sh; {code}", HF_HOME="", MODELSCOPE_CACHE="").splitlines()
+    assert {f"{tmp_path}/a b/x.jsonl", f"{tmp_path}/y.jsonl"} <= set(told)
