@@ -56,7 +56,7 @@ container_called() {
   local name rest
   while read -r name rest; do
     if [[ $name == "$1" ]]; then printf '%s\n' "$name"; fi
-  done < <(ask_engine ps --all --filter label=danlu=1 --format '{{.Names}} {{.Status}}')
+  done < <(ask_engine ps --all --filter label=danlu=1 --filter "volume=$PWD" --format '{{.Names}} {{.Status}}')
 }
 
 # find_log WORD: the log a word means, in `file`; without one, the log that was written to last.

@@ -96,9 +96,9 @@ works_here() {
   [[ $folder == "$(pwd -P)" ]]
 }
 
-# containers: "NAME STATE" of every container of ours, one a line; nothing where there is no engine.
+# containers: "NAME STATE" of every container of this clone, one a line; nothing where there is no engine.
 containers() {
-  ask_engine ps --filter label=danlu=1 --format '{{.Names}} {{.Status}} {{.Ports}}'
+  ask_engine ps --filter label=danlu=1 --filter "volume=$PWD" --format '{{.Names}} {{.Status}} {{.Ports}}'
 }
 
 # runs: the folders of training runs, the newest first, one a line.

@@ -209,6 +209,7 @@ def test_a_container_is_told_of_read_and_stopped(clone, engine):
     assert run(clone, "stop", **engine).returncode == 0
     asked = (clone / "bin/asked").read_text()
     assert "label=danlu=1" in asked and "stop --time 60 danlu-train-77" in asked
+    assert f"volume={clone}" in asked  # those of other clones are none of ours
     if (clone / "configs/failures.yaml").exists():
         done = run(clone, "logs", "danlu-train-77", "--explain", **engine)
         assert "Tried to allocate" in done.stderr and "try:" in done.stderr
