@@ -71,7 +71,10 @@ look_cann_version() {
       "install the operator package (ops; before 8.5: kernels) of CANN $CANN for this chip" \
       "安装 CANN $CANN 中适合本芯片的算子包（ops，8.5 之前叫 kernels）"
   fi
-  if [[ -z $1 ]]; then
+  if [[ -z $1 && " $(matrix container_npu toolkit) " == *" $script "* ]]; then
+    note cann-not-sourced "CANN's environment is not set: run_all.sh reads it by itself; danlu alone would not find CANN" \
+      "没有加载 CANN 的环境变量：run_all.sh 会自行加载；直接用 danlu 时找不到 CANN" "source $script" "source $script"
+  elif [[ -z $1 ]]; then
     problem cann-not-sourced "CANN's environment is not set: import torch_npu fails" "没有加载 CANN 的环境变量：import torch_npu 会失败" \
       "source $script" "source $script"
   fi
