@@ -102,6 +102,22 @@ def kubectl(*words: str) -> None:
     assert words[:2] == ("apply", "-f") and all((ROOT / file).is_file() for file in words[1:] if file != "-f")
 
 
+def docker(*words: str, **env: str) -> None:
+    """Compose's words: profiles and a service that are there; `train` takes a stage and its settings."""
+    import yaml
+
+    there = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    example = (ROOT / "compose/.env.example").read_text(encoding="utf-8")
+    assert all(f"\n{name}=" in example for name in env)
+    assert words[0] == "compose" and {"up", "down", "run"} & set(words)
+    if "--profile" in words:
+        assert [words[words.index("--profile") + 1]] in [
+            service.get("profiles") for service in there.values()
+        ]
+    if "run" in words:
+        bash("run_all.sh", *words[words.index("train") :])
+
+
 def convert(*words: str) -> None:
     parsed(converter, words)
 
@@ -119,6 +135,7 @@ UNDERSTOOD = {
     "python": python,
     "sbatch": sbatch,
     "kubectl": kubectl,
+    "docker": docker,
 }
 
 

@@ -163,6 +163,7 @@ image_id() {
 weight_folder() {
   local found
   found=$(finished "$1")
+  if [[ -z $found && ${DRY_RUN:-0} == 1 ]]; then found=$(would_be "$1"); fi
   if [[ -z $found ]]; then die "$(t "no finished weights '$1' here" "这里没有训练好的权重「$1」")" "ls out/; --weight NAME"; fi
   in_clone "$found"
 }
@@ -170,6 +171,10 @@ weight_folder() {
 # in_clone PATH: it, as seen from the clone's root; refuse what is not there or lies elsewhere.
 in_clone() {
   local path
+  if [[ ${DRY_RUN:-0} == 1 && ! -e $1 ]]; then
+    printf '%s\n' "$1"
+    return
+  fi
   if [[ ! -e $1 ]]; then die "$(t "there is no $1" "没有 $1")" "ls data out"; fi
   path=$(realpath "$1")
   if [[ $path != "$PWD"/?* ]]; then
@@ -182,6 +187,10 @@ in_clone() {
 folder() {
   local path
   path=$(in_clone "$2")
+  if [[ ${DRY_RUN:-0} == 1 ]]; then
+    run tar -cf - "$path"
+    return
+  fi
   part "$1-${path//[^A-Za-z0-9.-]/_}" "$(state "$path")" tar -cf - "$path"
   PATHS+=("path ${MADE[-1]} $path")
 }
