@@ -43,8 +43,8 @@ def run(chip: str, *words: str, seconds: float = 900, **more: str) -> subprocess
 
 def ranks(chip: str, count: int, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run Python on so many chips, one process each."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count), "--no-python"]
-    return run(chip, *launcher, sys.executable, *words, **more)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    return run(chip, *launcher, *words, **more)
 
 
 def inside(chip: str, *files: str, **more: str) -> None:

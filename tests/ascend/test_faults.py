@@ -39,7 +39,7 @@ def saved() -> list[str]:
 @pytest.mark.parametrize(
     ("fault", "known"),
     [
-        ("operator:120", {"cann_500002", "aclnn_refused"}),
+        ("operator:60", {"cann_500002", "aclnn_refused"}),
         pytest.param("device:900", {"cann_507010"}, marks=pytest.mark.slow),
     ],
 )
