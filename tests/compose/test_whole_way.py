@@ -115,7 +115,7 @@ def ask(port, model):
     assert said.usage.completion_tokens > 0
     tools = [{"type": "function", "function": TOOL}]
     called = chat.create(model=model, messages=question, tools=tools, tool_choice="required", max_tokens=100)
-    (call,) = called.choices[0].message.tool_calls
+    call, *_ = called.choices[0].message.tool_calls
     assert call.function.name == "get_weather"
     assert json.loads(call.function.arguments)["city"] in ("Beijing", "Hangzhou")
 
