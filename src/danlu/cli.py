@@ -9,6 +9,7 @@ import click
 
 from danlu import __version__
 from danlu.base.commands import Lazy, run
+from danlu.device import autoload
 
 # name: (module with a click command called `command`, what it does)
 COMMANDS = {
@@ -49,4 +50,5 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    autoload.guard()
     run(cli, "danlu", arguments)

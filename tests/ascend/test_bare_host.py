@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from corpus import texts
 from danlu.device import report
 from standin import build
 
@@ -44,6 +45,17 @@ def test_info_names_the_missing_library_and_the_remedy():
 def test_a_command_that_needs_no_torch_does_not_notice(words):
     done = danlu(*words)
     assert done.returncode == 0, done.stderr
+
+
+def test_training_goes_on_the_processor_and_says_why(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    texts(tmp_path / "corpus.jsonl", rows=20)
+    words = ["train", "pretrain", "model=tiny", "model.num_hidden_layers=1", "seq_len=32", "batch_tokens=64"]
+    done = danlu(*words, "steps=1", "data.train=corpus.jsonl", "compile=false")
+    assert done.returncode == 0, done.stderr
+    assert "the processor is used" in done.stderr and "set_env.sh" in done.stderr
+    refused = danlu(*words, "data.train=corpus.jsonl", "device=npu")
+    assert refused.returncode == 2 and "torch_npu does not load: libhccl.so" in refused.stderr
 
 
 def test_a_torch_for_other_cards_beside_it_is_named():

@@ -18,6 +18,7 @@ import torch
 
 from danlu.base.errors import UserError
 from danlu.base.log import say_once
+from danlu.device import autoload
 from danlu.device.device import Device, Traits
 
 __all__ = ["ACCELERATORS", "Device", "Traits", "choose", "current"]
@@ -60,6 +61,8 @@ def available() -> str:
     """Return the kind of accelerator that torch finds and can use, else cpu."""
     found = torch.accelerator.current_accelerator(check_available=True)
     if found is None:
+        if autoload.kept_off:
+            say_once(f"device: the processor is used: {autoload.kept_off}")
         return "cpu"
     if found.type not in ACCELERATORS:
         say_once(f"device: {found.type} is not supported; the processor is used")

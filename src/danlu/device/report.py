@@ -21,9 +21,9 @@ import subprocess
 import sys
 from typing import Any
 
-from danlu.device import host
+from danlu.device import autoload, host
+from danlu.device.autoload import AUTOLOAD
 
-AUTOLOAD = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 MARK = "danlu says "  # begins the child's lines; vendors' packages print too
 PATIENCE = 120.0  # seconds; a first import from a slow disk can take half of that
 
@@ -61,10 +61,12 @@ def gather(patience: float = PATIENCE) -> dict[str, Any]:
 
 def _ask(env: dict[str, str], patience: float) -> tuple[dict[str, Any], str]:
     """Return what the child said, and how it failed, if it did."""
+    ours = {AUTOLOAD: None} if autoload.kept_off else {}  # what torch does by itself is what is asked here
+    before = {name: value for name, value in os.environ.items() if name not in ours}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "danlu.device.report"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **env},
+            env={**before, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=patience,
