@@ -34,6 +34,7 @@ RUNTIMES = ("host", "docker")
 # A step's words where it wants some or where some show more; a step that is not here is run by its name.
 WORDS = {
     "bench": "bench moe --json",
+    "bundle": "bundle verify dist/bundle",
     "clean": "clean caches --yes",
     "convert": "convert --weight pretrain",
     "data": "data check corpus.jsonl",
