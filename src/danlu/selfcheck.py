@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-# name: (function of danlu.selfcheck_cases or _runs, what it finds out)
+# name, which is a function's: (the function's module, what it finds out)
 CASES = {
     "operations": ("danlu.selfcheck_cases", "each operation is the processor's, forward and backward"),
     "trajectory": (

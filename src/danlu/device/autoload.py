@@ -1,7 +1,7 @@
 """Keep `import torch` from failing where a vendor's package is installed and its libraries are not found.
 
-torch loads such packages by itself. With torch_npu and without CANN, or where its set_env.sh was not read, every
-command that needs torch would end in a traceback, also those that were to use the processor.
+torch loads such packages by itself. With torch_npu and without CANN, or where its set_env.sh was not read,
+every command that needs torch would end in a traceback, also those that were to use the processor.
 """
 
 from __future__ import annotations
