@@ -40,7 +40,7 @@ def saved() -> list[str]:
     ("fault", "known"),
     [
         ("operator:60", {"cann_500002", "aclnn_refused"}),
-        pytest.param("device:900", {"cann_507010"}, marks=pytest.mark.slow),
+        pytest.param("device:2400", {"cann_507010"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_fault_of_the_chip_has_a_name_and_the_run_goes_on_from_its_checkpoint(folder, fault, known):

@@ -165,4 +165,5 @@ OUT_OF_MEMORY = (
     "out of memory",
     "alloc_failed",  # matrix libraries, when their workspace does not fit
     "bad_alloc",
+    "error code is 207001",  # torch_npu without its cache, or in its own buffers
 )
