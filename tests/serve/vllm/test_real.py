@@ -64,7 +64,8 @@ def test_it_is_found_and_its_log_is_read(folder, said):
 def test_what_vllm_does_not_understand_is_told_with_its_words(folder, tmp_path):
     done = danlu(tmp_path, folder, "--port", free_port(), "--", "--no-such-thing", "3")
     assert done.returncode == 2
-    assert "it does not know --no-such-thing 3" in done.stderr and "log.txt" in done.stderr
+    assert "means nothing to this vLLM" in done.stderr and "log.txt" in done.stderr
+    assert "unrecognized arguments: --no-such-thing 3" in done.stderr
     assert danlu(tmp_path, "status").returncode == 1
 
 
