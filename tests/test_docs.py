@@ -140,7 +140,8 @@ UNDERSTOOD = {
 
 
 @pytest.mark.parametrize("line", SHOWN)
-def test_every_command_shown_is_understood(line):
+def test_every_command_shown_is_understood(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
     first, *words = shlex.split(line)
     env = {}
     while re.fullmatch(r"[A-Z_]+=.*", first):  # settings before a command

@@ -30,6 +30,8 @@ NOISE = re.compile(r"line \d+:|Traceback|command not found|unbound variable|Perm
 # How each step is asked for something real, on a starter of a few rows.
 WORDS = {
     "bench": "bench nothing",
+    "build": "build --dry-run",
+    "bundle": "bundle verify nothing",
     "chat": "chat --prompt hello",
     "clean": "clean caches --yes",
     "convert": "convert",
@@ -207,7 +209,9 @@ def test_leftovers_of_somebody_else_are_told_with_what_removes_them(tmp_path):
 
 @pytest.mark.slow
 @needs_powers
-@pytest.mark.parametrize("name", sorted(set(WORDS) - {"setup", "serve", "vllm", "bench", "test"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(WORDS) - {"setup", "serve", "vllm", "bench", "build", "bundle", "test"})
+)
 def test_what_is_trained_can_be_used_though_nothing_can_be_written(trained, name):
     locked(trained)
     try:

@@ -72,8 +72,9 @@ STEPS = {
     "stop": Step("stop", quick=True),
     "clean": Step("clean caches outputs --yes", "weights"),
 }
-# What is not run here: one needs a person at a terminal, the other a container engine and hours.
-ELSEWHERE = {"shell", "build"}
+# What is not run here: one needs a person at a terminal, one a container engine and hours; the last is stopped
+# in tests of its own, tests/bundle.
+ELSEWHERE = {"shell", "build", "bundle"}
 
 
 def test_every_step_is_interrupted_here():
