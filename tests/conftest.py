@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 
-import danlu  # noqa: F401  before torch, whose threads it teaches to make way
-
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).resolve().parents[1]

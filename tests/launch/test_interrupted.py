@@ -72,8 +72,8 @@ STEPS = {
     "stop": Step("stop", quick=True),
     "clean": Step("clean caches outputs --yes", "weights"),
 }
-# What is not run here: one needs a person at a terminal, one a container engine and hours; the last is stopped
-# in tests of its own, tests/bundle.
+# What is not run here: one needs a person at a terminal, one a container engine and hours; the last is
+# stopped in tests of its own, tests/bundle.
 ELSEWHERE = {"shell", "build", "bundle"}
 
 
