@@ -42,6 +42,6 @@ def test_it_works_away_from_the_clone(wheel, tmp_path):
 @pytest.mark.parametrize(("asked", "heard"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
 def test_a_training_s_threads_make_way_for_others_unless_told_otherwise(asked, heard):
     env = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"} | asked
-    script = "import danlu.training as _, os, sys; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
+    script = "import os, sys, danlu.training; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", heard]
