@@ -50,6 +50,8 @@ class Cache:
         self._counts: list[int] = []
         self._starts: list[int] = []
         self._width = 0
+        self._index: tuple[slice | Tensor, slice | Tensor] = (slice(0, 0), slice(0, 0))
+        """Where a store takes the new tokens: slots, and places in them."""
         self._texts: list[int] = []
         self._positions_BT = torch.empty(0, 0, dtype=torch.int64)
 
@@ -83,6 +85,11 @@ class Cache:
             self._written[row] = max(self._written[row], start + width)
         starts_B = torch.tensor(self._starts, device=device)
         self._positions_BT = starts_B[:, None] + torch.arange(width, device=device)
+        start = self._starts[0]
+        if all(other == start for other in self._starts):
+            self._index = self._place, slice(start, start + width)
+        else:
+            self._index = torch.tensor(self._rows, device=device)[:, None], self._positions_BT
 
     def end(self) -> None:
         """Count the tokens of the forward just done."""
@@ -149,12 +156,7 @@ class Cache:
         return max(self._starts) + self._width
 
     def _put(self, held_RSKD: Tensor, new_BTKD: Tensor) -> Tensor:
-        start = self._starts[0]
-        if all(other == start for other in self._starts):
-            held_RSKD[self._place, start : start + self._width] = new_BTKD
-        else:
-            rows_B1 = torch.tensor(self._rows, device=new_BTKD.device)[:, None]
-            held_RSKD[rows_B1, self._positions_BT] = new_BTKD
+        held_RSKD[self._index] = new_BTKD
         return held_RSKD[self._place, : self._seen()]
 
     def _roomy(self, held_RSKD: Tensor | None, like_BTKD: Tensor) -> Tensor:
