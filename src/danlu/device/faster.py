@@ -30,9 +30,11 @@ def probe() -> None:
 
 def call(name: str, like: Tensor, *arguments: Any) -> Any:
     """Return what the accelerator's own version of an operation computes, or NotImplemented."""
+    if name not in api.current().ops:
+        return NotImplemented
     fast = faster(name, like)
     out = fast(*arguments) if fast else NotImplemented
-    if not torch.compiler.is_compiling() and name in api.current().ops:
+    if not torch.compiler.is_compiling():
         policy.count(name, out is not NotImplemented)
     return out
 
