@@ -19,6 +19,16 @@ from danlu.serve.fields import MOST_LOGPROBS, Body, Id, Settings, Text
 
 ROLES = Literal["system", "developer", "user", "assistant", "tool"]
 EFFORTS = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+# Text or token ids, one or several.
+Texts = (
+    str
+    | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=2048)]
+    | Annotated[list[Id], Field(fail_fast=True, min_length=1)]
+    | Annotated[
+        list[Annotated[list[Id], Field(fail_fast=True, min_length=1)]],
+        Field(fail_fast=True, min_length=1, max_length=2048),
+    ]
+)
 
 
 class Part(BaseModel):
@@ -167,15 +177,7 @@ class ChatRequest(Settings, Asking):
 class CompletionRequest(Settings):
     """POST /v1/completions."""
 
-    prompt: (
-        str
-        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=2048)]
-        | Annotated[list[Id], Field(fail_fast=True, min_length=1)]
-        | Annotated[
-            list[Annotated[list[Id], Field(fail_fast=True, min_length=1)]],
-            Field(fail_fast=True, min_length=1, max_length=2048),
-        ]
-    )
+    prompt: Texts
     """Text or token ids, one or several. Control tokens written in a text are control tokens."""
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
@@ -187,15 +189,7 @@ class EmbeddingRequest(Body):
     """POST /v1/embeddings."""
 
     model: str | None = None
-    input: (
-        str
-        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=2048)]
-        | Annotated[list[Id], Field(fail_fast=True, min_length=1)]
-        | Annotated[
-            list[Annotated[list[Id], Field(fail_fast=True, min_length=1)]],
-            Field(fail_fast=True, min_length=1, max_length=2048),
-        ]
-    )
+    input: Texts
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """Keep the first so many numbers, brought to length 1 again."""
