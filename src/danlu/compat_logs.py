@@ -6,13 +6,13 @@ The knowledge is `configs/failures.yaml`, which the launchers' translator reads 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from danlu.base.errors import UserError
+from danlu.chat import language
 
 LOGS = (".log", ".txt", ".out", ".err")
 
@@ -34,9 +34,8 @@ def command(files: tuple[str, ...], as_json: bool, top: int, min_count: int, lan
     danlu compat logs runs/full_sft_512
     danlu compat logs plog/ train.log --top 5 --json
     """
-    language = lang or ("zh" if os.environ.get("LANG", "").startswith("zh") else "en")
     paths = find(files)
-    found = [one for one in count(paths, language) if one["count"] >= min_count][:top]
+    found = [one for one in count(paths, language(lang or "auto")) if one["count"] >= min_count][:top]
     if as_json:
         told = {"files": [str(path) for path in paths], "failures": found}
         click.echo(json.dumps(told, ensure_ascii=False, indent=2))

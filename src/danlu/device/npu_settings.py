@@ -4,8 +4,7 @@ Whatever the user has set stays as it is.
 
     HCCL_CONNECT_TIMEOUT   seconds in which all ranks must have come: hosts start at different times
     HCCL_EXEC_TIMEOUT      seconds a collective may wait; longer with several hosts, where rank 0 saves for
-                           all.
-                           The 910A class counts in steps of 68 and ends at 17340
+                           all. The 910A class counts in steps of 68 and ends at 17340
     HCCL_BUFFSIZE          MB of each of a communicator's two buffers. Sharing weights makes a communicator a
                            direction, and many hosts gather larger pieces
     PYTORCH_NPU_ALLOC_CONF memory that grows in place: batches of uneven length leave fewer holes

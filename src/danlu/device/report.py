@@ -61,8 +61,8 @@ def gather(patience: float = PATIENCE) -> dict[str, Any]:
 
 def _ask(env: dict[str, str], patience: float) -> tuple[dict[str, Any], str]:
     """Return what the child said, and how it failed, if it did."""
-    ours = {AUTOLOAD: None} if autoload.kept_off else {}  # what torch does by itself is what is asked here
-    before = {name: value for name, value in os.environ.items() if name not in ours}
+    ours = AUTOLOAD if autoload.kept_off else ""  # what torch does by itself is what is asked here
+    before = {name: value for name, value in os.environ.items() if name != ours}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "danlu.device.report"],
