@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ascend.children import ranks, run
-from corpus import texts
 from danlu.device import failures
 
 pytestmark = pytest.mark.npu
@@ -18,13 +17,6 @@ WORDS = [
     "batch_tokens=64", "dtype=float32", "compile=false", "data.train=corpus.jsonl", "steps=6",
     "save_every=1", "device=npu", "run_dir=run",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    texts(Path("corpus.jsonl"), rows=60)
-    return tmp_path
 
 
 def names(text: str) -> set[str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from ascend.children import environment, run
-from corpus import texts
 
 pytestmark = [pytest.mark.npu, pytest.mark.slow]
 
@@ -34,13 +33,6 @@ def told(chip: str, *words: str) -> str:
     done = run(chip, *words)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    texts(Path("corpus.jsonl"), rows=60)
-    return tmp_path
 
 
 @pytest.mark.parametrize("chip", ["910A", "910B3"])

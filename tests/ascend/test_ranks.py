@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ascend.children import ranks, run
-from corpus import texts
 
 pytestmark = pytest.mark.npu
 
@@ -16,13 +15,6 @@ WORDS = [
     "-m", "danlu", "train", "pretrain", "model=tiny", "model.num_hidden_layers=2", "seq_len=32",
     "batch_tokens=256", "optim.lr=3e-3", "compile=false", "data.train=corpus.jsonl",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    texts(Path("corpus.jsonl"), rows=60)
-    return tmp_path
 
 
 def learned(done, name: str) -> list[dict[str, float]]:

@@ -5,20 +5,8 @@ import re
 
 import pytest
 
-from shell import ROOT, bash, call, finish, later, plan, problem, ready_clone, refused, said
-
-PYTHON = ".venv/bin/python -m"
-CPU = {"ACCELERATOR": "cpu"}
-SOURCES = "source launch/weights.sh; source launch/serving.sh; source launch/engine.sh"
-
-
-@pytest.fixture
-def clone(tmp_path):
-    return ready_clone(tmp_path / "a clone 丹炉")
-
-
-def tell(clone, code: str, **env: str) -> str:
-    return said(f"{SOURCES}; {code}", clone, **env)
+from launch.steps import CPU, PYTHON, SOURCES, tell
+from shell import ROOT, bash, call, finish, later, plan, problem, refused, said
 
 
 def stages(lines: str) -> list[str]:

@@ -37,11 +37,6 @@ SERVER = {
 
 
 @pytest.fixture
-def clone(tmp_path):
-    return ready_clone(tmp_path / "a clone 丹炉")
-
-
-@pytest.fixture
 def engine(clone):
     """A module `danlu` in the clone that lives, or tells of the servers given to it."""
     package = clone / "danlu_here/danlu"

@@ -5,20 +5,8 @@ import sys
 
 import pytest
 
-from shell import call, export, finish, plan, problem, ready_clone, said
-
-PYTHON = ".venv/bin/python -m"
-CPU = {"ACCELERATOR": "cpu"}
-SOURCES = "source launch/weights.sh; source launch/serving.sh; source launch/engine.sh"
-
-
-@pytest.fixture
-def clone(tmp_path):
-    return ready_clone(tmp_path / "a clone 丹炉")
-
-
-def tell(clone, code: str, **env: str) -> str:
-    return said(f"{SOURCES}; {code}", clone, **env)
+from launch.steps import CPU, PYTHON, tell
+from shell import call, export, finish, plan, problem
 
 
 @pytest.mark.parametrize("step", ["serve", "vllm", "convert"])
