@@ -1,4 +1,4 @@
-"""The end of building an image: what was installed is imported; what follows `--there` is found.
+"""The end of building a stage of an image: what was installed is imported; what follows `--there` is found.
 
 python3 check.py torch numpy --there vllm
 """
@@ -7,8 +7,6 @@ import importlib
 import importlib.util
 import sys
 
-from danlu import cli
-
 words = sys.argv[1:]
 cut = words.index("--there") if "--there" in words else len(words)
 for name in words[:cut]:
@@ -16,4 +14,4 @@ for name in words[:cut]:
 missing = [name for name in words[cut + 1 :] if importlib.util.find_spec(name) is None]
 if missing:
     sys.exit(f"the image was to have {', '.join(missing)}")
-print(f"{cli.__name__}, {', '.join(words[:cut])}: imported")
+print(f"{', '.join(words[:cut])}: imported")

@@ -60,9 +60,12 @@ def test_source_comes_after_all_that_is_installed(file, target):
 @every_file
 @every_target
 def test_it_ends_by_importing_and_says_what_it_is(file, target):
+    """Packages are imported where they are kept for the next build: a changed source waits for none."""
+    needs = [rest for word, rest in stages(file)[f"{target}-needs"] if word == "RUN"][-1]
+    assert "check.py torch" in needs and ("torch_npu" in needs) == (file.suffix == ".ascend")
     mine = stages(file)[target]
     last = [rest for word, rest in mine if word == "RUN"][-1]
-    assert "check.py torch" in last and ("torch_npu" in last) == (file.suffix == ".ascend")
+    assert "check.py danlu.cli convert.to_hf" in last
     words = {word for word, _ in mine}
     assert {"LABEL", "HEALTHCHECK", "ENTRYPOINT", "CMD"} <= words
     labels = next(rest for word, rest in mine if word == "LABEL")
