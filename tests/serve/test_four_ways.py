@@ -27,7 +27,7 @@ CLOSE = 0.05
 NAME = "four-hf"
 TRAIN = """
 train sft model=tiny data.train=data/tools.jsonl,data/reason.jsonl steps=300 batch_tokens=4096
-    seq_len=512 optim.name=muon optim.lr=6e-3 optim.warmup=0.02 device=cpu out=out name=four
+    seq_len=512 optim.lr=2e-3 optim.warmup=0.02 device=cpu out=out name=four
 """
 EXPORT = "to-hf out/four --out out/four-hf --dtype float32 --check none"
 
@@ -118,7 +118,7 @@ def test_in_bfloat16_they_part_only_where_two_words_are_as_good_as_equal(
     vLLM's rounding is its own and larger than transformers' and ours: where it parts is told, and not judged.
     """
     found = ask_all(place, conversations, "bfloat16")
-    expected = found["said"].pop("trainer")
+    expected, wrong = found["said"].pop("trainer"), {}
     for name, answers in found["said"].items():
         places = [ways.parted(one, other) for one, other in zip(expected, answers)]
         gaps = [
@@ -131,5 +131,6 @@ def test_in_bfloat16_they_part_only_where_two_words_are_as_good_as_equal(
         )
         record_property(name, told)
         print(f"{name}: {told}")
-        if not name.startswith("vllm"):
-            assert all(gap <= max(CLOSE, digit) for gap, digit in gaps), (name, sorted(gaps))
+        if any(gap > max(CLOSE, digit) for gap, digit in gaps) and not name.startswith("vllm"):
+            wrong[name] = sorted(gaps)
+    assert not wrong
