@@ -39,6 +39,21 @@ def test_an_operation_that_is_wrong_is_found_and_the_others_still_run(monkeypatc
     assert "swiglu, fused" in cases["operations"]["wrong"] and "wrong" not in cases["resume"]
 
 
+def test_what_a_processor_learned_once_is_learned_here_again():
+    done = check(*only("trajectory"))
+    told = json.loads(done.stdout)["cases"]["trajectory"]
+    assert done.exit_code == 0, told
+    for preset in ("tiny", "tiny-moe"):
+        assert told[preset]["losses"][-1] < 6.5 and told[preset]["largest_difference"] < 1e-5
+
+
+def test_a_gradient_that_is_wrong_is_found_by_what_is_learned(monkeypatch):
+    from danlu.device import ops, plain
+
+    monkeypatch.setattr(ops, "swiglu", lambda gate, up: plain.swiglu(gate.detach(), up))
+    assert "on a processor" in json.loads(check(*only("trajectory")).stdout)["cases"]["trajectory"]["wrong"]
+
+
 def test_a_flag_that_nobody_raises_is_found(monkeypatch):
     monkeypatch.setattr("danlu.device.scaler.Scaler.unscale_and_check", lambda self, weights: False)
     assert "overflow seen: False" in json.loads(check(*only("overflow")).stdout)["cases"]["overflow"]["wrong"]

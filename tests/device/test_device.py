@@ -77,6 +77,15 @@ def test_random_numbers_go_on_from_a_saved_state():
     assert torch.equal(torch.rand(5), first)
 
 
+def test_the_same_bits_every_time_are_asked_of_torch():
+    try:
+        api.choose("cpu").repeat_exactly()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_memory_counts_what_is_held():
     device = api.choose("cpu")
     held = torch.ones(16 << 20, dtype=torch.uint8).repeat(4)

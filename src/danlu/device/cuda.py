@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -98,6 +99,10 @@ class Cuda(Device):
         super().__init__(
             index, torch.cuda.get_device_name(index), Traits(modern, True, True, modern, NCCL_SUMS)
         )
+
+    def repeat_exactly(self) -> None:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is made
+        super().repeat_exactly()
 
     def why_no_compile(self) -> str | None:
         if torch.cuda.get_device_capability(self.index) < (7, 0):

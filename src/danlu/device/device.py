@@ -134,6 +134,12 @@ class Device:
         """Start every generator of torch, the processor's and the device's, from `number`."""
         torch.manual_seed(number)
 
+    def repeat_exactly(self) -> None:
+        """Take the kernels that give the same bits every time; torch says it where there is none."""
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Nobody reads what nobody wrote, so nothing has to be written there.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
     def rng_state(self) -> Tensor:
         """Return the state of the device's generator, as bytes on the host."""
         return self.module.get_rng_state(self.index)

@@ -130,6 +130,11 @@ class Npu(Device):
     def overflowed(self) -> bool:
         return not self.traits.inf_nan and bool(_chips().get_npu_overflow_flag())
 
+    def repeat_exactly(self) -> None:
+        for name, value in npu_settings.REPEATING.items():
+            os.environ.setdefault(name, value)
+        super().repeat_exactly()  # of which torch_npu tells the vendor's libraries
+
     def why_no_compile(self) -> str | None:
         return "torch.compile is not used on Ascend: what it would need has not been proved here"
 

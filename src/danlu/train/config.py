@@ -88,6 +88,8 @@ class TrainConfig(Section):
     """Number format of the computation (weights stay float32); auto: the fast one that is safe here."""
     compile: bool | Literal["auto"] = "auto"
     """torch.compile for the blocks: on, off, or auto: when the run is long enough to repay it."""
+    deterministic: bool = False
+    """The same bits from the same run on an accelerator too, slower; a processor's always are."""
     recompute: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third slower."""
     optim: Optim = Optim()

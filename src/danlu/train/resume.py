@@ -21,8 +21,8 @@ from danlu.train.config import TrainConfig
 # are as wide as one (packing=budget).
 OPERATIONAL = {
     "resume", "accept_changes", "run_dir", "out", "name", "save_every", "keep", "eval_every",
-    "trackers", "max_hours", "device", "micro_batch", "parallel", "compile", "recompute", "bad_step",
-    "spike", "spike_norm", "data.workers",
+    "trackers", "max_hours", "device", "micro_batch", "parallel", "compile", "deterministic", "recompute",
+    "bad_step", "spike", "spike_norm", "data.workers",
 }  # fmt: skip
 
 

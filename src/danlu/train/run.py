@@ -237,6 +237,8 @@ def _begins_with(cfg: TrainConfig) -> str:
 def open_run(cfg: TrainConfig) -> Iterator[Run]:
     """Yield the run of a configuration; whatever happens inside, leave no half-written thing behind."""
     device = api.choose(cfg.device)
+    if cfg.deterministic:
+        device.repeat_exactly()
     world = mesh.start(device)
     old = {}
     try:
