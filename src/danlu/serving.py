@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from danlu.base.errors import UserError
+from danlu.serve.address import KEY, need_key
 
 WORDS = {
     "en": {
@@ -116,7 +117,7 @@ def command(
     from danlu.chat import language
 
     words = WORDS[language(lang)]
-    keys = keys or tuple(filter(None, map(str.strip, os.environ.get("DANLU_API_KEY", "").split(","))))
+    keys = keys or tuple(filter(None, map(str.strip, os.environ.get(KEY, "").split(","))))
     if any(not key.isascii() or not key or key != key.strip() for key in keys):
         raise UserError(
             "--api-key: a key that is empty, not ASCII, or has blanks around it fits no header",
@@ -129,12 +130,7 @@ def command(
     from danlu.serve.meters import Meters
     from danlu.serve.worker import Worker
 
-    reached = os.environ.get("DANLU_PUBLISHED") or host  # in a container: where its port is published
-    if not running.loopback(reached) and not keys and not insecure:
-        raise UserError(
-            f"--host {reached}: anybody who reaches this host could use the server",
-            "--api-key KEY, or --insecure if that is meant",
-        )
+    need_key(host, bool(keys), insecure)
     named = {key: Path(value) for key, value in running.names(adapters).items()}
     with running.taken_port(host, port) as sock:
         say(words["loading"].format(folder=folder))

@@ -8,8 +8,9 @@ import click
 
 from danlu.base.errors import UserError
 from danlu.base.log import say
+from danlu.serve.address import KEY
 from danlu.serve.vllm import launch
-from danlu.serve.vllm.plan import KEY, Plan, Wish, find_python, plan
+from danlu.serve.vllm.plan import Plan, Wish, find_python, plan
 
 
 class Pair(click.ParamType):

@@ -113,10 +113,7 @@ def test_in_float32_all_say_the_same(exact):
 def test_in_bfloat16_they_part_only_where_two_words_are_as_good_as_equal(
     place, conversations, record_property
 ):
-    """As good as equal: closer than 0.05, or than the last digit of their scores.
-
-    vLLM's rounding is its own and larger than transformers' and ours: where it parts is told, and not judged.
-    """
+    """As good as equal: closer than 0.05, or than the last digit of their scores."""
     found = ask_all(place, conversations, "bfloat16")
     expected, wrong = found["said"].pop("trainer"), {}
     for name, answers in found["said"].items():
@@ -131,6 +128,6 @@ def test_in_bfloat16_they_part_only_where_two_words_are_as_good_as_equal(
         )
         record_property(name, told)
         print(f"{name}: {told}")
-        if any(gap > max(CLOSE, digit) for gap, digit in gaps) and not name.startswith("vllm"):
+        if any(gap > max(CLOSE, digit) for gap, digit in gaps):
             wrong[name] = sorted(gaps)
     assert not wrong

@@ -17,7 +17,7 @@ from danlu.cli import main
 from danlu.generate.engine import complete
 from danlu.generate.prompt import context
 from danlu.generate.sample import Sampling
-from danlu.serve import running, served
+from danlu.serve import address, running, served
 from danlu.serving import WORDS, command
 from generate.models import TOKENIZER, finished, tiny
 from serve.plain import asked, events
@@ -152,7 +152,7 @@ def test_a_port_in_use_is_told_before_anything_is_read(capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["{}", "--host", "0.0.0.0"], "--api-key KEY, or --insecure"),
+        (["{}", "--host", "0.0.0.0"], "or --insecure if that is meant"),
         (["{}", "--host", "nowhere.invalid", "--insecure"], "is no address of this host"),
         (["no/such"], "no such folder"),
         (["{}", "--api-key", ""], "--api-key"),
@@ -170,8 +170,8 @@ def test_a_mistake_is_two_lines_and_exit_code_2(folder, words, says, capsys):
 
 
 def test_only_this_host_reaches_a_loopback():
-    assert all(map(running.loopback, ("127.0.0.1", "127.9.9.9", "localhost", "::1")))
-    assert not any(map(running.loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org")))
+    assert all(map(address.loopback, ("127.0.0.1", "127.9.9.9", "localhost", "::1")))
+    assert not any(map(address.loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org")))
 
 
 def test_both_languages_say_the_same_and_help_is_quick():

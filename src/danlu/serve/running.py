@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import os
 import socket
 import sys
@@ -171,15 +170,6 @@ def _listener(port: int) -> str:
                 own = " (you)" if connection.pid == os.getpid() else ""
                 return f"{psutil.Process(connection.pid).name()}, process {connection.pid}{own}"
     return ""
-
-
-def loopback(host: str) -> bool:
-    """Say whether only this host can reach an address."""
-    if host == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
 
 
 def place(sock: socket.socket) -> str:

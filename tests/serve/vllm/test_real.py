@@ -65,7 +65,7 @@ def test_what_vllm_does_not_understand_is_told_with_its_words(folder, tmp_path):
     done = danlu(tmp_path, folder, "--port", free_port(), "--", "--no-such-thing", "3")
     assert done.returncode == 2
     assert "means nothing to this vLLM" in done.stderr and "log.txt" in done.stderr
-    assert "unrecognized arguments: --no-such-thing 3" in done.stderr
+    assert "unrecognized arguments: --no-such-thing" in done.stderr
     assert danlu(tmp_path, "status").returncode == 1
 
 

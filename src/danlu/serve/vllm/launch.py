@@ -20,6 +20,7 @@ from typing import Any
 
 from danlu.base.errors import UserError
 from danlu.device.containers import engine
+from danlu.serve.address import KEY
 from danlu.serve.vllm import process, state
 from danlu.serve.vllm.failures import death
 from danlu.serve.vllm.plan import UNSET, Plan
@@ -113,7 +114,7 @@ def environment(plan: Plan) -> dict[str, str]:
     """Return the whole environment of a server."""
     ours = {name: value for name, value in os.environ.items() if name not in UNSET}
     if plan.key:
-        ours["VLLM_API_KEY" if plan.server == "vllm" else "DANLU_API_KEY"] = plan.key
+        ours["VLLM_API_KEY" if plan.server == "vllm" else KEY] = plan.key
     if plan.server == "danlu" and "PYTHONPATH" in os.environ:  # it is the engine that runs this
         ours["PYTHONPATH"] = os.environ["PYTHONPATH"]
     return ours | plan.environment

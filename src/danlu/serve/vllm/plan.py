@@ -23,6 +23,7 @@ from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.device import hosting
 from danlu.generate.profile import Profile, vllm_options
+from danlu.serve.address import KEY, need_key
 from danlu.serve.vllm import container
 from danlu.serve.vllm.degree import degree
 from danlu.serve.vllm.memory import room
@@ -32,8 +33,6 @@ from danlu.serve.vllm.unfit import Host, unfit
 MODULE = "vllm.entrypoints.openai.api_server"
 SETUP = "bash run_all.sh setup --with vllm, or DANLU_VLLM_PYTHON=the Python of an environment with vLLM"
 ASKED = "the built-in server, as asked"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-KEY = "DANLU_API_KEY"
 # The trainer's own settings lead into no other environment.
 UNSET = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
@@ -131,12 +130,7 @@ def find_python() -> Path | None:
 
 
 def _check(wish: Wish) -> None:
-    reached = os.environ.get("DANLU_PUBLISHED") or wish.host  # in a container: where its port is published
-    if reached not in LOOPBACK and not wish.key and not wish.insecure:
-        raise UserError(
-            f"--host {reached}: others could use this server, and it has no key",
-            f"--api-key WORD (or {KEY}=WORD in the environment), or --insecure",
-        )
+    need_key(wish.host, bool(wish.key), wish.insecure)
     if wish.dtype and wish.dtype not in NUMBER_BYTES:
         raise UserError(f"--dtype {wish.dtype}: not a number format", "one of: " + ", ".join(NUMBER_BYTES))
 

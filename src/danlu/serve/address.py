@@ -1,0 +1,34 @@
+"""Where a server is reached, and whether that asks for a key. Both servers want the same."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+
+from danlu.base.errors import UserError
+
+KEY = "DANLU_API_KEY"
+
+
+def need_key(host: str, keyed: bool, insecure: bool) -> None:
+    """Refuse to be reached from elsewhere without a key; in a container, where its port is published."""
+    reached = os.environ.get("DANLU_PUBLISHED") or host
+    if not loopback(reached) and not keyed and not insecure:
+        raise UserError(
+            f"--host {reached}: anybody who reaches this host could use the server",
+            f"--api-key KEY (or {KEY}=KEY in the environment), or --insecure if that is meant",
+        )
+
+
+def loopback(host: str) -> bool:
+    """Say whether only this host can reach an address.
+
+    >>> loopback("localhost"), loopback("127.0.0.2"), loopback("::1"), loopback("0.0.0.0")
+    (True, True, True, False)
+    """
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
