@@ -34,6 +34,8 @@ VLLM = Path(os.environ.get("DANLU_VLLM_PYTHON") or CLONE / ".venv-vllm/bin/pytho
 INPUT, OUTPUT = 128, 64
 AT = {1: 6, 16: 48}
 """Requests of a round, by how many are under way at once."""
+ARRIVING = 192
+"""Requests of a round in which they arrive over time: so many that its ends weigh little."""
 SLOTS = 16
 PATIENCE = 900.0
 # What each is better at when greater (tokens/s), or when smaller (milliseconds).
@@ -181,9 +183,8 @@ def rounds_of(
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for number in range(count + 1):
         for name in names:
-            told = client.ask(
-                urls[name], at if rate is None else 1000, AT[at], seed=1000 * at + number, rate=rate
-            )
+            most, prompts = (at, AT[at]) if rate is None else (1000, ARRIVING)
+            told = client.ask(urls[name], most, prompts, seed=1000 * at + number, rate=rate)
             print(f"  {name} at {at}: {told['output_throughput']:,.0f} tokens/s", file=sys.stderr, flush=True)
             if number:
                 found[name].append(told)
@@ -215,7 +216,7 @@ def measured(preset: str, dtype: str, rounds: int, sides: list[str], place: Path
                 found = rounds_of(client, urls, ["danlu", "vllm"], rounds, at)
                 result[f"vllm at {at}"] = compared(found, "danlu", "vllm")
         if "transformers" in sides:
-            most = client.ask(urls["danlu"], SLOTS, AT[16], seed=1)
+            most = client.ask(urls["danlu"], SLOTS, ARRIVING, seed=1)
             rate = most["completed"] / most["duration"]
             found = rounds_of(client, urls, ["danlu", "transformers"], rounds, 16, rate)
             result[f"transformers, {rate:.1f} requests/s"] = compared(found, "danlu", "transformers")

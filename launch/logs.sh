@@ -79,7 +79,11 @@ find_log() {
   for path in "${all[@]}"; do
     if [[ -f $path && (-z $file || $path -nt $file) ]]; then file=$path; fi
   done
-  if [[ -z $file ]]; then die "$(t "no log of '${1:-anything}' here" "没有「${1:-任何}」的日志")" "bash run_all.sh status"; fi
+  if [[ -z $file && ${DRY_RUN:-0} == 1 ]]; then
+    file=out/logs/NAME.log # whichever there will be
+  elif [[ -z $file ]]; then
+    die "$(t "no log of '${1:-anything}' here" "没有「${1:-任何}」的日志")" "bash run_all.sh status"
+  fi
 }
 
 main "$@"

@@ -95,6 +95,11 @@ read_words() {
   done
   if ((${#STEPS[@]} == 0)); then die "$(t "no step was named" "没有给出步骤")" "bash run_all.sh --help"; fi
   if [[ -n ${DANLU_DETACHED:-} ]]; then GIVEN+=(--detach); fi
+  for name in "${STEPS[@]:0:${#STEPS[@]}-1}"; do
+    if [[ $name == @(serve|vllm) && " ${GIVEN[*]} " != *' --detach '* ]]; then
+      die "$(t "$name does not end by itself: what comes after it would wait" "$name 不会自行结束，后面的步骤会一直等待")" "--detach"
+    fi
+  done
   for option in "${GIVEN[@]}"; do
     known_to_a_step "$option"
     name=${option#--}

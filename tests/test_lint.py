@@ -11,7 +11,11 @@ SHELL = [
     "run_all.sh",
     "danlu",
     ".ci/run",
-    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "launch").rglob("*.sh")),
+    *sorted(
+        path.relative_to(ROOT).as_posix()
+        for folder in ("launch", "compose")
+        for path in (ROOT / folder).rglob("*.sh")
+    ),
 ]
 
 TOOLS = {

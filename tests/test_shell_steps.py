@@ -159,6 +159,7 @@ def test_several_hosts_name_their_place(clone, cards):
         ("train pretrian", "there is no stage 'pretrian'"),
         ("train", "train what?"),
         ("--use-moe", "no step was named"),
+        ("serve chat", "serve does not end by itself"),
         ("@", "there is no step '@'"),
         ("--set --dry-run sft", "--set wants a value"),
         ("--use-moe=no serve", "--use-moe takes no value"),
