@@ -3,7 +3,7 @@
 Its root is what `debootstrap` makes (or the folder that DANLU_DEBIAN names), copied for each host; its
 processes are those of a namespace that ends with the first of them. The network is this machine's, and so are
 pip's settings, with the folders and certificates they name, read-only; pip's cache, compilers and this
-machine's Python are not there.
+machine's Python are not there. With `cut`, neither is the network, and pip is told of nothing.
 
     host = BareHost(base, folder)
     with host.start("bash", "run_all.sh", "setup", cwd=host.clone()) as process:
@@ -34,7 +34,8 @@ TOOLS = ("unshare", "chroot", "mount")
 
 ENTER = """
 set -Eeuo pipefail
-root=$1 user=$2 binds=$3; shift 3
+root=$1 user=$2 binds=$3 cut=$4; shift 4
+if [[ -n $cut ]]; then ip link set lo up; fi
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 while IFS= read -r path; do
@@ -98,11 +99,11 @@ def certificates() -> dict[str, str]:
 class BareHost:
     """One fresh machine: its files in `root`, until `remove`."""
 
-    def __init__(self, base: Path, root: Path):
-        self.root = root
+    def __init__(self, base: Path, root: Path, cut: bool = False):
+        self.root, self.cut = root, cut
         subprocess.run(["cp", "--archive", "--reflink=auto", base, root], check=True)
         self.env = {"HOME": HOME, "LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"}
-        self.env |= certificates() | pip_settings()
+        self.env |= {} if cut else certificates() | pip_settings()
         self.env |= {name: os.environ[name] for name in HANDED_ON if name in os.environ}
         self.binds = list(dict.fromkeys([Path("/etc/resolv.conf"), *named_paths(self.env)]))
         for path in self.binds:
@@ -140,20 +141,9 @@ class BareHost:
             cwd,
             *(f"{key}={value}" for key, value in (self.env | env).items()),
         ]
-        command = [
-            "unshare",
-            "--mount",
-            "--pid",
-            "--ipc",
-            "--uts",
-            "--fork",
-            "--kill-child",
-            "bash",
-            "-c",
-            ENTER,
-            "-",
-        ]
-        command += [str(self.root), str(USER), "\n".join(map(str, self.binds)), *inside, *words]
+        apart = ["--mount", "--pid", "--ipc", "--uts", *(["--net"] if self.cut else [])]
+        command = ["unshare", *apart, "--fork", "--kill-child", "bash", "-c", ENTER, "-", str(self.root)]
+        command += [str(USER), "\n".join(map(str, self.binds)), "cut" * self.cut, *inside, *words]
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
