@@ -35,13 +35,16 @@ detach() {
 
 # watch_until_it_trains PID LOG: show what it says; where it ends instead, we end as it did.
 watch_until_it_trains() {
-  local line status=0 ended=0
+  local piece line='' status=0 ended=0
   while true; do
     if ! kill -s 0 "$1" 2>/dev/null; then ended=1; fi # asked before reading: nothing is missed that it said last
-    while IFS= read -r line; do
+    while IFS= read -r piece; do
+      line+=$piece
       printf '%s\n' "$line" >&2
       if [[ $line =~ ^step\ [0-9]+/ ]]; then return; fi
+      line=''
     done
+    line+=$piece # the rest of it comes later
     if ((ended)); then
       wait "$1" || status=$?
       exit "$status"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -89,3 +90,30 @@ def test_a_printed_file_configures_the_same_run(capsys, tmp_path):
         if not (tmp_path / "mine.yaml").exists():
             (tmp_path / "mine.yaml").write_text(text)
     assert text == (tmp_path / "mine.yaml").read_text()
+
+
+CUT_SHORT = """
+import os, signal
+import click
+from danlu.base.commands import run
+
+@click.command()
+def group():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        pass
+    raise RecursionError("a module that is half there")
+
+run(group, "x")
+"""
+
+
+def test_what_fails_because_ctrl_c_cut_it_short_was_stopped():
+    """An import that is cut short may swallow it, and fail later in a way of its own."""
+    words = [sys.executable, "-c", CUT_SHORT]
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "src"})
+    assert (done.returncode, done.stderr) == (130, "stopped\n")
+    fails = [*words[:2], CUT_SHORT.replace("os.kill(os.getpid(), signal.SIGINT)", "pass")]
+    done = subprocess.run(fails, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": "src"})
+    assert done.returncode == 1 and "RecursionError" in done.stderr

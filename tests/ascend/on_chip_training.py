@@ -16,7 +16,7 @@ from corpus import chats, texts
 from danlu import cli
 from danlu.stages import STAGES
 
-DATA = {"pretrain": texts, "sft": chats}
+DATA = {"pretrain": texts}  # every other stage learns from chats
 WORDS = [
     "model.num_hidden_layers=2", "seq_len=32", "batch_tokens=128", "optim.lr=3e-3", "compile=false",
 ]  # fmt: skip
@@ -27,7 +27,7 @@ CLOSE = 1e-5  # of a float32 loss, relative
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for stage in STAGES:
-        DATA[stage](Path(f"{stage}.jsonl"), rows=60)
+        DATA.get(stage, chats)(Path(f"{stage}.jsonl"), rows=60)
     return tmp_path
 
 
