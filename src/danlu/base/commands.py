@@ -63,7 +63,9 @@ def run(group: click.Group, name: str, arguments: list[str] | None = None) -> No
         usage = f"'{error.ctx.command_path if error.ctx else name} --help'"
         print(UserError(error.format_message(), usage), file=sys.stderr)
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as end:
+        if isinstance(end.__cause__, EOFError):  # click takes any for an end of input; a prompt's own has no cause
+            raise end.__cause__ from None
         print("stopped", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
