@@ -31,7 +31,7 @@ declare -rA PRESETS=(
 main() {
   read_words "$@"
   if detaches; then
-    detach "$@"
+    detach
   elif ((${#STEPS[@]} == 1)); then
     step 0
   else

@@ -10,6 +10,7 @@ try:
     import click
 
     from danlu import __version__
+    from danlu.base import interrupts
     from danlu.base.commands import Lazy, run
 except KeyboardInterrupt:  # Ctrl-C while Python was still reading
     sys.exit(130)
@@ -42,7 +43,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and leave at once: torch takes half a second to put its things away."""
     code: str | int | None = 0
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a check under way ends with us
+    signal.signal(signal.SIGTERM, interrupts.handle)  # so that a check under way ends with us
     try:
         run(cli, "python -m convert")
     except SystemExit as leave:

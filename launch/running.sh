@@ -58,15 +58,14 @@ processes() {
   done <<<"$found"
 }
 
-# commands: "PID COMMAND" of every process of ours among those told of as "PID PARENT WORDS": of Python, and detached stories.
+# commands: "PID COMMAND" of every process of ours among those told of as "PID PARENT WORDS": Python's, and detached stories.
 commands() {
   local pid parent words
-  local python='-m (danlu (train|serve|chat|eval|data|tokenizer)|convert|pytest|bench\.[a-z]+)( .*)?$'
-  local story='^bash (run_all\.sh .*)$' # the one that only watches says --detach
+  local python='python.* -m ((danlu (train|serve|chat|eval|data|tokenizer)|convert|pytest|bench\.[a-z]+)( .*)?)$'
+  local story='^bash (run_all\.sh --detached .*)$'
   while read -r pid parent words; do
-    if [[ ($words == *python* && $words =~ $python) || ($words =~ $story && $words != *' --detach'*) ]] && [[ $pid != "$PPID" ]] && works_here "$pid"; then
-      words=${BASH_REMATCH[0]#-m }
-      printf '%s %s\n' "$pid" "${words#bash }"
+    if [[ $words =~ $python || $words =~ $story ]] && works_here "$pid"; then
+      printf '%s %s\n' "$pid" "${BASH_REMATCH[1]}"
     fi
   done
 }
@@ -85,6 +84,16 @@ all_processes() {
     read -r _ state _ <<<"$state"
     printf '%s %s %s\n' "${folder#/proc/}" "$state" "${words[*]//$'\n'/ }"
   done
+}
+
+# kill_tree PID: end it and all that it began at once; these have groups of their own.
+kill_tree() {
+  local pid parent rest
+  kill -s STOP "$1" # so that it begins nothing more
+  while read -r pid parent rest; do
+    if [[ $parent == "$1" ]]; then kill_tree "$pid"; fi
+  done < <(all_processes)
+  kill -s KILL "$1"
 }
 
 # works_here PID: whether that process's folder is this clone. One that may not be looked into is somebody else's; one in

@@ -69,6 +69,7 @@ read_words() {
         exit
         ;;
       --dry-run) export DRY_RUN=1 ;;
+      --detached) export DANLU_DETACHED=1 ;; # from launch/detach.sh alone
       --lang=*) language "${1#*=}" ;;
       --*=*) GIVEN+=("$1") ;;
       --*)
@@ -94,7 +95,6 @@ read_words() {
     shift
   done
   if ((${#STEPS[@]} == 0)); then die "$(t "no step was named" "没有给出步骤")" "bash run_all.sh --help"; fi
-  if [[ -n ${DANLU_DETACHED:-} ]]; then GIVEN+=(--detach); fi
   for name in "${STEPS[@]:0:${#STEPS[@]}-1}"; do
     if [[ $name == @(serve|vllm) && " ${GIVEN[*]} " != *' --detach '* ]]; then
       die "$(t "$name does not end by itself: what comes after it would wait" "$name 不会自行结束，后面的步骤会一直等待")" "--detach"
@@ -133,12 +133,12 @@ step() {
   script=$(launcher "$name")
   if [[ $script != "launch/$name.sh" ]]; then words=("$name"); fi
   for option in "${GIVEN[@]}"; do
-    if knows "$script" "$option" && [[ "$script $option" != 'launch/train.sh --detach' ]]; then words+=("$option"); fi
+    if knows "$script" "$option"; then words+=("$option"); fi
     if [[ $option != --force-build || " ${words[*]} " != *' --force-build '* ]]; then later+=("$option"); fi # once is enough
   done
   GIVEN=("${later[@]}")
   if (($1 == ${#STEPS[@]} - 1)); then words+=("${REST[@]}"); fi
-  if ((${#STEPS[@]} == 1)); then exec bash "$script" "${words[@]}"; fi
+  if ((${#STEPS[@]} == 1)) && [[ -z ${DANLU_DETACHED:-} ]]; then exec bash "$script" "${words[@]}"; fi
   attended bash "$script" "${words[@]}"
 }
 

@@ -69,7 +69,7 @@ end_process() {
   while lives "$1"; do
     if ((SECONDS - began > PATIENCE)); then
       warn "$(t "$1 does not end by itself; it is killed" "$1 未自行结束，强制停止")"
-      kill -s KILL "$1"
+      kill_tree "$1"
       return
     fi
     sleep 0.2

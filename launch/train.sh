@@ -41,7 +41,8 @@ source launch/engine.sh
 main() {
   local name config settings=() asked
   options "${BASH_SOURCE[0]}" "$@"
-  if [[ -n ${OPT[detach]:-} ]]; then exec bash run_all.sh --detach train "${@/#--detach/}"; fi
+  if [[ -n ${OPT[detach]:-} && -z ${DANLU_DETACHED:-} && ${DRY_RUN:-0} != 1 ]]; then exec bash run_all.sh train "$@"; fi
+  OPT[detach]='' # the story is, and what it runs is not
   if ((${#WORDS[@]} == 0)); then die "$(t "train what?" "训练哪个阶段？")" "$(stages | paste -s -d ' ' -)"; fi
   name=$(stage "${WORDS[0]}")
   if [[ $name != *.y*ml ]] && ! grep -qxF -- "$name" < <(stages); then

@@ -40,11 +40,12 @@ def test_an_operation_that_is_wrong_is_found_and_the_others_still_run(monkeypatc
 
 
 def test_what_a_processor_learned_once_is_learned_here_again():
+    """Where a preset changes: `[losses(name, CPU, 10) for name in LEARNED]` are the new numbers."""
     done = check(*only("trajectory"))
     told = json.loads(done.stdout)["cases"]["trajectory"]
     assert done.exit_code == 0, told
     for preset in ("tiny", "tiny-moe"):
-        assert told[preset]["losses"][-1] < 6.5 and told[preset]["largest_difference"] < 1e-5
+        assert told[preset]["losses"][-1] < 6.5 and told[preset]["largest_difference"] < 1e-3
 
 
 def test_a_gradient_that_is_wrong_is_found_by_what_is_learned(monkeypatch):

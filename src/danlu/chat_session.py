@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from danlu.base import config
+from danlu.base import config, interrupts
 from danlu.base.errors import UserError, nearest
 from danlu.generate import engine
 from danlu.generate.conversation import Conversation
@@ -241,7 +241,7 @@ def attend(typed: Iterator[str], again: Callable[[], None], heed: Callable[[str]
     `heed` says whether Ctrl-C stopped it, `again` what one more will do.
     """
     # A shell that starts us in the background leaves Ctrl-C ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, interrupts.handle)
     interrupted = False
     for line in typed:
         if line == INTERRUPT:

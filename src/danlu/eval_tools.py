@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from danlu.base import interrupts
 from danlu.base.errors import UserError
 from danlu.chat import language
 
@@ -217,9 +218,7 @@ def measure(
     progress = Progress(len(cases))
     # Whoever ends us kindly finds what was played in the report, as after Ctrl-C; and a shell that starts us
     # in the background leaves Ctrl-C ignored.
-    before = [
-        (each, signal.signal(each, signal.default_int_handler)) for each in (signal.SIGTERM, signal.SIGINT)
-    ]
+    before = [(each, signal.signal(each, interrupts.handle)) for each in (signal.SIGTERM, signal.SIGINT)]
     try:
         for each in play.play(cases, model, boxes.toolboxes(mcp), rounds):
             played.append(each)

@@ -20,7 +20,7 @@ CASES = {
     "operations": ("danlu.selfcheck_cases", "each operation is the processor's, forward and backward"),
     "trajectory": (
         "danlu.selfcheck_cases",
-        "a small model learns what it learns on the processor, in float32",
+        "a small model learns what one learned on a processor, in float32",
     ),
     "resume": ("danlu.selfcheck_cases", "random numbers go on where they were"),
     "overflow": ("danlu.selfcheck_cases", "a float16 overflow is seen, and only then"),

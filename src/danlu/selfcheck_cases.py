@@ -29,7 +29,7 @@ LEARNED = {
         *(6.880909, 6.254764, 6.858504, 5.733157, 6.334058),
     ),
 }
-"""What `losses` are on a processor: an x86-64 with torch 2.13."""
+"""What `losses` were on an x86-64 with torch 2.13: torch here may be at fault too."""
 PRESETS = ("tiny", "26m", "64m", "104m", "26m-moe", "64m-moe")
 
 
@@ -72,7 +72,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def trajectory(device: Device, folder: Path) -> dict[str, Any]:
-    """Train dense and with experts for a few steps, as a processor did when this was written."""
+    """Train dense and with experts for a few steps, and hold the losses against LEARNED."""
     found = {}
     for preset, stored in LEARNED.items():
         here = losses(preset, device.torch, len(stored))

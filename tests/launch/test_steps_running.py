@@ -20,7 +20,7 @@ def heard(number, frame):
     sys.exit()
 signal.signal(signal.SIGINT, heard)
 open("lives", "w").close()
-print("step 1/9 (11%)", flush=True)
+print("step 1,001/9,000 (11%)", flush=True)
 while True: time.sleep(0.02)
 """
 # What `danlu vllm status --json` tells where nothing was started, and where something was.
@@ -304,21 +304,36 @@ def test_processes_are_read_without_proc_too(clone, lives):
 
 @pytest.mark.parametrize(
     "words",
-    ["--detach pretrain serve data.train=a.jsonl", "--detach train pretrain data.train=a.jsonl"],
+    [
+        "--detach --set data.train=a.jsonl pretrain serve",
+        "train pretrain data.train=a.jsonl --detach",
+        "--detach pretrain",
+    ],
 )
 def test_a_detached_story_that_trains_goes_on_and_is_found_shown_and_ended(clone, engine, words):
-    """`--detach` of run_all.sh; with `stop`, training saves as after Ctrl-C, and nothing comes after it."""
-    *options, last = words.split()
-    done = run(clone, *options, *(["--set", last] if "serve" in words else [last]), **engine)
-    assert done.returncode == 0 and "step 1/9 (11%)" in done.stderr, done.stderr
+    """With `stop`, training saves as after Ctrl-C, and nothing comes after it."""
+    done = run(clone, *words.split(), **engine)
+    assert done.returncode == 0 and "step 1,001/9,000 (11%)" in done.stderr, done.stderr
     number = done.stderr.split("run_all.sh stop ")[1].split()[0]
     story = next(line for line in told(clone, "status", **engine).splitlines() if "process" in line)
-    assert story.split()[1:3] == [number, "run_all.sh" if "serve" in words else "danlu"]
-    assert "step 1/9 (11%)" in told(clone, "logs", **engine)
+    assert story.split()[1:4] == [number, "run_all.sh", "--detached"]
+    assert "step 1,001/9,000 (11%)" in told(clone, "logs", **engine)
     assert len(list((clone / "out/logs").glob("*.log"))) == 1
-    told(clone, "stop", **engine)
+    told(clone, "stop", number, **engine)
     assert (clone / "heard").read_text().split() == ["SIGINT"]
     assert "containers\n  none" in told(clone, "status", **engine)
+
+
+def test_what_does_not_end_is_killed_with_all_that_it_began(clone):
+    code = "trap '' INT; bash -c 'trap \"\" INT; echo $$ >lives; while true; do sleep 0.1; done' & wait"
+    story = subprocess.Popen(["bash", "-c", code], cwd=clone)
+    while not (clone / "lives").exists():
+        assert story.poll() is None
+    said(f"source launch/running.sh; kill_tree {story.pid}", clone)
+    assert story.wait(20) == -signal.SIGKILL
+    with pytest.raises(ProcessLookupError):
+        while True:
+            os.kill(int((clone / "lives").read_text()), 0)
 
 
 def test_what_ends_before_it_trains_ends_here_as_it_did(clone, engine):

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any
 
 import click
 
+from danlu.base import interrupts
 from danlu.base.errors import UserError, nearest
 from danlu.base.log import rank
 
@@ -48,7 +47,7 @@ class Lazy(click.Group):
 
 def run(group: click.Group, name: str, arguments: list[str] | None = None) -> None:
     """Run a program's command line and leave with its exit code: 0 done, 2 a mistake to mend, 130 stopped."""
-    interrupted = noticed()
+    interrupts.remember()
     try:
         group.main(args=arguments, prog_name=name, standalone_mode=False)
     except UserError as error:
@@ -64,7 +63,7 @@ def run(group: click.Group, name: str, arguments: list[str] | None = None) -> No
         print(UserError(error.format_message(), usage), file=sys.stderr)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt) as end:
-        if isinstance(end.__cause__, EOFError):  # click takes any for an end of input; a prompt's own has no cause
+        if isinstance(end.__cause__, EOFError):  # click takes any for the end of what is typed
             raise end.__cause__ from None
         print("stopped", file=sys.stderr)
         sys.exit(130)
@@ -72,21 +71,7 @@ def run(group: click.Group, name: str, arguments: list[str] | None = None) -> No
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except Exception:
-        if not interrupted:
+        if not interrupts.lately():
             raise
-        # What Ctrl-C cut short, an import say, may have failed in a way of its own later.
         print("stopped", file=sys.stderr)
         sys.exit(130)
-
-
-def noticed() -> list[int]:
-    """Return a list that gets an entry with each Ctrl-C, which otherwise does what it does."""
-    heard: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
-        signal.default_int_handler(number, frame)
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
-        signal.signal(signal.SIGINT, handle)
-    return heard

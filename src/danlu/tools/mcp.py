@@ -23,6 +23,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+from danlu.base import interrupts
 from danlu.base.errors import UserError, nearest
 from danlu.tools.run import LONGEST, Runs, failed, read, written
 
@@ -218,6 +219,7 @@ def serve(
     """
     server = server_of(box)
     if http is None:
+        interrupts.forget()
         asyncio.run(_over_pipes(server))
     else:
         _over_http(server, *http, started, origins)
