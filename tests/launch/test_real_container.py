@@ -26,7 +26,6 @@ from corpus import texts
 from launch.clones import working_clone
 from shell import CLEAN, ROOT
 
-pytestmark = pytest.mark.slow
 IMAGE = "danlu-test-here"
 # Read-only links of the image's root to what is mounted.
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64"}
