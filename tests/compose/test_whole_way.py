@@ -86,6 +86,7 @@ def project(clone):
     try:
         yield call
     finally:
+        print(call("--profile", "web", "logs", "--no-color").stdout[-9000:])  # shown if the test fails
         call("--profile", "web", "--profile", "train", "down", "--volumes")
 
 
