@@ -20,6 +20,7 @@ detach() {
   log="out/logs/$(date +%Y%m%d-%H%M%S)-$(printf '%s\n' "${STEPS[@]}" | paste -s -d - -)-$$.log"
   need_writable out/logs
   mkdir -p out/logs
+  : >"$log" # who watches may be there before who writes
   set -m # a group of its own: this terminal's Ctrl-C is not meant for it
   nohup bash run_all.sh --detached "${GIVEN[@]}" "${STEPS[@]}" "${REST[@]}" </dev/null >"$log" 2>&1 &
   set +m

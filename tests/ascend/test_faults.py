@@ -17,6 +17,7 @@ WORDS = [
     "batch_tokens=64", "dtype=float32", "compile=false", "data.train=corpus.jsonl", "steps=6",
     "save_every=1", "device=npu", "run_dir=run",
 ]  # fmt: skip
+LEAVING = 15  # seconds in which all ranks are told to end and end
 
 
 def names(text: str) -> set[str]:
@@ -32,7 +33,7 @@ def saved() -> list[str]:
     ("fault", "known"),
     [
         ("operator:60", {"cann_500002", "aclnn_refused"}),
-        pytest.param("device:2400", {"cann_507010"}, marks=pytest.mark.slow),
+        ("device:2400", {"cann_507010"}),
     ],
 )
 def test_a_fault_of_the_chip_has_a_name_and_the_run_goes_on_from_its_checkpoint(folder, fault, known):
@@ -45,7 +46,6 @@ def test_a_fault_of_the_chip_has_a_name_and_the_run_goes_on_from_its_checkpoint(
     assert "step-000006" in saved()
 
 
-@pytest.mark.slow
 def test_memory_that_ends_is_two_lines_with_a_remedy(folder):
     failed = run("910B3", *WORDS, STANDIN_FAULT="memory:900", PYTORCH_NO_NPU_MEMORY_CACHING="1")
     assert failed.returncode == 2, failed.stderr[-3000:]
@@ -53,11 +53,11 @@ def test_memory_that_ends_is_two_lines_with_a_remedy(folder):
     assert "out of memory at step" in problem and "micro_batch" in hint
 
 
-@pytest.mark.slow
 def test_a_rank_that_stays_away_is_waited_for_no_longer_than_was_said(folder):
-    began = time.monotonic()
     failed = ranks(
         "910A", 2, *WORDS, STANDIN_FAULT="collective:6", STANDIN_FAULT_RANK="1", STANDIN_HCCL_TIMEOUT="4"
     )
-    assert failed.returncode != 0 and time.monotonic() - began < 120
+    assert failed.returncode != 0
     assert names(failed.stderr), failed.stderr[-4000:]
+    well = [Path("run/config.yaml"), *Path("run").glob("step-*")]
+    assert time.time() - max(path.stat().st_mtime for path in well) < 4 + LEAVING

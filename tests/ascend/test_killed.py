@@ -15,7 +15,7 @@ import pytest
 
 from ascend.children import environment, run
 
-pytestmark = [pytest.mark.npu, pytest.mark.slow]
+pytestmark = pytest.mark.npu
 
 WORDS = [
     "-m", "danlu", "train", "pretrain", "model=tiny", "model.num_hidden_layers=2", "seq_len=32",

@@ -36,9 +36,9 @@ def losses(lines) -> list[float]:
     ("chip", "count", "words"),
     [
         ("910A", 2, ["parallel.data=ddp"]),
-        pytest.param("910B3", 2, ["parallel.data=fsdp"], marks=pytest.mark.slow),
-        pytest.param("910B3", 4, ["parallel.data=fsdp", "parallel.shard=2"], marks=pytest.mark.slow),
-        pytest.param("910A", 4, ["parallel.data=fsdp", "model=tiny-moe"], marks=pytest.mark.slow),
+        ("910B3", 2, ["parallel.data=fsdp"]),
+        ("910B3", 4, ["parallel.data=fsdp", "parallel.shard=2"]),
+        ("910A", 4, ["parallel.data=fsdp", "model=tiny-moe"]),
     ],
     ids=["ddp", "fsdp", "hsdp", "experts"],
 )
@@ -50,7 +50,6 @@ def test_so_many_chips_learn_what_one_processor_learns(folder, chip, count, word
     assert losses(train(chip, count, "many", *keys, *words)) == pytest.approx(losses(alone), rel=1e-5)
 
 
-@pytest.mark.slow
 def test_a_checkpoint_is_read_by_other_numbers_of_chips(folder):
     keys = ["dtype=float32", "steps=6", "save_every=2", "keep=9"]
     alone = losses(train("910A", 1, "alone", *keys, device="cpu"))
@@ -63,7 +62,6 @@ def test_a_checkpoint_is_read_by_other_numbers_of_chips(folder):
     assert losses(one) == pytest.approx(alone[4:], rel=1e-5)
 
 
-@pytest.mark.slow
 def test_where_one_of_two_chips_overflows_both_skip_the_step(folder):
     """The flag is a chip's own. Seen on one alone it must do what it does when it is seen on both."""
     keys = ["dtype=float16", "steps=4", "parallel.data=ddp"]
