@@ -30,7 +30,6 @@ LEARNED = {
     ),
 }
 """What `losses` were on an x86-64 with torch 2.13: torch here may be at fault too."""
-PRESETS = ("tiny", "26m", "64m", "104m", "26m-moe", "64m-moe")
 
 
 def operations(device: Device, folder: Path) -> dict[str, Any]:
@@ -143,7 +142,7 @@ def ceiling(device: Device, folder: Path) -> dict[str, Any]:
 def utilisation(device: Device, folder: Path) -> dict[str, Any]:
     """Train each preset for a few seconds, those that fit; on a processor the smallest alone."""
     found: dict[str, Any] = {}
-    for preset in PRESETS[:1] if device.kind == "cpu" else PRESETS:
+    for preset in ["tiny"] if device.kind == "cpu" else config.presets():
         try:
             found[preset] = _speed(preset, device)
         except (RuntimeError, UserError) as error:
