@@ -21,7 +21,7 @@ detach() {
   need_writable out/logs
   mkdir -p out/logs
   : >"$log" # who watches may be there before who writes
-  set -m # a group of its own: this terminal's Ctrl-C is not meant for it
+  set -m    # a group of its own: this terminal's Ctrl-C is not meant for it
   nohup bash run_all.sh --detached "${GIVEN[@]}" "${STEPS[@]}" "${REST[@]}" </dev/null >"$log" 2>&1 &
   set +m
   say "$(t "it goes on without this terminal: bash run_all.sh logs --follow $log; bash run_all.sh stop $!" \
