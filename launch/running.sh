@@ -86,14 +86,14 @@ all_processes() {
   done
 }
 
-# kill_tree PID: end it and all that it began at once; these have groups of their own.
+# kill_tree PID: end it and all that it began at once; these have groups of their own. One that is gone meanwhile is ended.
 kill_tree() {
   local pid parent rest
-  kill -s STOP "$1" # so that it begins nothing more
+  kill -s STOP "$1" 2>/dev/null || return 0 # so that it begins nothing more
   while read -r pid parent rest; do
     if [[ $parent == "$1" ]]; then kill_tree "$pid"; fi
   done < <(all_processes)
-  kill -s KILL "$1"
+  kill -s KILL "$1" 2>/dev/null || return 0
 }
 
 # works_here PID: whether that process's folder is this clone. One that may not be looked into is somebody else's; one in

@@ -329,8 +329,9 @@ def test_what_does_not_end_is_killed_with_all_that_it_began(clone):
     story = subprocess.Popen(["bash", "-c", code], cwd=clone)
     while not (clone / "lives").exists():
         assert story.poll() is None
-    said(f"source launch/running.sh; kill_tree {story.pid}", clone)
+    said(f"set -Eeuo pipefail; source launch/running.sh; kill_tree {story.pid}", clone)
     assert story.wait(20) == -signal.SIGKILL
+    said(f"set -Eeuo pipefail; source launch/running.sh; kill_tree {story.pid}", clone)  # gone is ended
     with pytest.raises(ProcessLookupError):
         while True:
             os.kill(int((clone / "lives").read_text()), 0)

@@ -152,7 +152,10 @@ def test_a_port_in_use_is_told_before_anything_is_read(capsys):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["{}", "--host", "0.0.0.0"], "or --insecure if that is meant"),
+        (
+            ["{}", "--host", "0.0.0.0"],
+            "--api-key KEY (or DANLU_API_KEY=KEY in the environment), or --insecure",
+        ),
         (["{}", "--host", "nowhere.invalid", "--insecure"], "is no address of this host"),
         (["no/such"], "no such folder"),
         (["{}", "--api-key", ""], "--api-key"),

@@ -269,7 +269,7 @@ def test_a_card_without_bfloat16_gets_another_format_and_says_so(tmp_path, nvidi
 @pytest.mark.parametrize(
     ("wish", "problem", "hint"),
     [
-        ({"host": "0.0.0.0"}, "could use the server", "--api-key"),
+        ({"host": "0.0.0.0"}, "anybody who reaches this host could use the server", "--api-key"),
         ({"dtype": "int3"}, "--dtype int3: not a number format", "float32"),
         ({"max_model_len": 5000}, "--max-model-len 5000: the model reads 4096", "at most 4096"),
         ({"device": "gpu"}, "there is no device 'gpu'", "did you mean"),
