@@ -7,7 +7,6 @@ Answers are compared as token ids. Where they part, `gap` tells how far the two 
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -150,10 +149,17 @@ def scores(model: Decoder, tokens: Sequence[int], dtype: str) -> torch.Tensor:
         return model.logits(model(torch.tensor([tokens])).hidden[0]).float()
 
 
-def gap(model: Decoder, tokens: Sequence[int], dtype: str) -> tuple[float, float]:
-    """Return how far the two likeliest next tokens are apart, and the last digit of a bfloat16 so large."""
-    best = scores(model, tokens, dtype)[-1].topk(2).values
-    return float(best[0] - best[1]), 2.0 ** (math.floor(math.log2(float(best[0].abs()))) - 7)
+@torch.no_grad()
+def gap(model: Decoder, tokens: Sequence[int], dtype: str) -> float:
+    """Return how far the two likeliest next tokens are apart, before their scores are rounded to `dtype`.
+
+    From 8 on, neighbours in bfloat16 are 0.0625 apart: rounded, any two would part at 0 or that.
+    """
+    number = getattr(torch, dtype)
+    with api.choose("cpu").autocast(number):
+        hidden_C = model(torch.tensor([tokens])).hidden[0, -1]
+    best = (model.head_weight.to(number).double() @ hidden_C.double()).topk(2).values
+    return float(best[0] - best[1])
 
 
 # The other three

@@ -27,7 +27,7 @@ CLOSE = 0.05
 NAME = "four-hf"
 TRAIN = """
 train sft model=tiny data.train=data/tools.jsonl,data/reason.jsonl steps=300 batch_tokens=4096
-    seq_len=512 optim.lr=2e-3 optim.warmup=0.02 device=cpu out=out name=four
+    seq_len=512 optim.name=muon optim.lr=6e-3 optim.warmup=0.02 device=cpu out=out name=four
 """
 EXPORT = "to-hf out/four --out out/four-hf --dtype float32 --check none"
 
@@ -113,9 +113,8 @@ def test_in_float32_all_say_the_same(exact):
 def test_in_bfloat16_they_part_only_where_two_words_are_as_good_as_equal(
     place, conversations, record_property
 ):
-    """As good as equal: closer than 0.05, or than the last digit of their scores."""
     found = ask_all(place, conversations, "bfloat16")
-    expected, wrong = found["said"].pop("trainer"), {}
+    expected, far = found["said"].pop("trainer"), {}
     for name, answers in found["said"].items():
         places = [ways.parted(one, other) for one, other in zip(expected, answers)]
         gaps = [
@@ -123,11 +122,9 @@ def test_in_bfloat16_they_part_only_where_two_words_are_as_good_as_equal(
             for prompt, answer, place in zip(found["ids"], expected, places)
             if place is not None
         ]
-        told = (
-            f"{len(gaps)} of {COUNT} part, at gaps of {max((gap for gap, _ in gaps), default=0):.3f} at most"
-        )
+        told = f"{len(gaps)} of {COUNT} part, at gaps of {max(gaps, default=0):.3f} at most"
         record_property(name, told)
         print(f"{name}: {told}")
-        if any(gap > max(CLOSE, digit) for gap, digit in gaps):
-            wrong[name] = sorted(gaps)
-    assert not wrong
+        if any(gap >= CLOSE for gap in gaps):
+            far[name] = sorted(gaps)
+    assert not far

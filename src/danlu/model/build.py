@@ -13,11 +13,14 @@ from torch import nn
 
 from danlu.device import ops
 from danlu.model.decoder import Decoder
+from danlu.model.moe import Router
 from danlu.model.norm import LayerNorm, RmsNorm
 from danlu.model.shape import ModelConfig
 
 PIECE = 1 << 24
 """Random numbers drawn at once."""
+ALWAYS_WIDE = (RmsNorm, LayerNorm, Router)
+"""What computes in float32 keeps its weights so: under autocast, training reads them unrounded."""
 
 
 def build(
@@ -35,10 +38,13 @@ def build(
 def build_empty(
     cfg: ModelConfig, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Decoder:
-    """Return a model whose weights hold anything: to be loaded."""
+    """Return a model whose weights hold anything: to be loaded. Norms and routers are float32 in any format."""
     ops.probe()
     with torch.device("meta"):
         model = Decoder(cfg).to(dtype)
+    for module in model.modules():
+        if isinstance(module, ALWAYS_WIDE):
+            module.float()
     model.to_empty(device=device)
     for gate in model._routers():
         if hasattr(gate, "e_score_correction_bias"):

@@ -136,10 +136,9 @@ class Decoder(nn.Module):
 
     def _embed(self, tokens_BT: Tensor, positions_BT: Tensor) -> Tensor:
         trunk = self.model
-        x_BTC = trunk.embed_tokens(tokens_BT)
+        x_BTC = in_working_dtype(trunk.embed_tokens(tokens_BT))
         if trunk.embed_positions is not None:
-            x_BTC = x_BTC + trunk.embed_positions(positions_BT)
-        x_BTC = in_working_dtype(x_BTC)
+            x_BTC = x_BTC + in_working_dtype(trunk.embed_positions(positions_BT))
         if self.cfg.embedding_scale is not None:
             x_BTC = x_BTC * torch.tensor(self.cfg.embedding_scale, dtype=x_BTC.dtype)  # rounded as published
         return x_BTC if trunk.embed_norm is None else trunk.embed_norm(x_BTC)
