@@ -38,7 +38,7 @@ def build(
 def build_empty(
     cfg: ModelConfig, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Decoder:
-    """Return a model whose weights hold anything: to be loaded. Norms and routers are float32 in any format."""
+    """Return a model whose weights hold anything: to be loaded. Norms and routers stay float32."""
     ops.probe()
     with torch.device("meta"):
         model = Decoder(cfg).to(dtype)
