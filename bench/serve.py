@@ -6,7 +6,8 @@
 vLLM's own serving benchmark asks all of them: random prompts of 64 to 192 tokens, answers of 32 to 96,
 greedy, no end token heeded. Sides take turns, round by round, each round with prompts of its own. Beside
 vLLM, 1 and 16 requests are always under way; beside `transformers`, they arrive over time, at the rate that
-the built-in server just holds. All sides compute in the same number format, with all cores.
+the built-in server just holds: the random ones, and then chats of the starter set, whose answers differ in
+length as real ones do. All sides compute in the same number format, with all cores.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench import serve_requests
 from bench.duel import spread
 
 CLONE = Path(__file__).resolve().parents[1]
@@ -34,7 +36,7 @@ VLLM = Path(os.environ.get("DANLU_VLLM_PYTHON") or CLONE / ".venv-vllm/bin/pytho
 INPUT, OUTPUT = 128, 64
 AT = {1: 6, 16: 48}
 """Requests of a round, by how many are under way at once."""
-ARRIVING = 192
+ARRIVING = {"random": 192, "chats": 384}
 """Requests of a round in which they arrive over time: so many that its ends weigh little."""
 SLOTS = 16
 PATIENCE = 900.0
@@ -143,15 +145,22 @@ class Client:
         self._answer()
 
     def ask(
-        self, url: str, concurrency: int, prompts: int, seed: int, rate: float | None = None
+        self,
+        url: str,
+        concurrency: int,
+        prompts: int,
+        seed: int,
+        rate: float | None = None,
+        file: Path | None = None,
     ) -> dict[str, float]:
-        """Return what was measured of one round."""
+        """Return what was measured of one round: of requests in a file, or of random ones."""
         asked = {
             "url": url,
             "model": self.model,
             "concurrency": concurrency,
             "rate": rate,
             "prompts": prompts,
+            "file": file and str(file),
             "input": INPUT,
             "output": OUTPUT,
             "seed": seed,
@@ -177,18 +186,31 @@ class Client:
 
 
 def rounds_of(
-    client: Client, urls: dict[str, str], names: list[str], count: int, at: int, rate: float | None = None
+    client: Client, urls: dict[str, str], names: list[str], count: int, at: int, **more: Any
 ) -> dict[str, list[dict[str, float]]]:
     """Return each side's rounds, taken in turns after one that does not count."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    asked = {"concurrency": at, "prompts": AT[at]} | more
     for number in range(count + 1):
         for name in names:
-            most, prompts = (at, AT[at]) if rate is None else (1000, ARRIVING)
-            told = client.ask(urls[name], most, prompts, seed=1000 * at + number, rate=rate)
+            told = client.ask(urls[name], seed=1000 * at + number, **asked)
             print(f"  {name} at {at}: {told['output_throughput']:,.0f} tokens/s", file=sys.stderr, flush=True)
             if number:
                 found[name].append(told)
     return found
+
+
+def arriving(
+    client: Client, urls: dict[str, str], count: int, place: Path
+) -> Iterator[tuple[str, dict[str, list[dict[str, float]]]]]:
+    """Yield the rounds beside `transformers`, told by what arrives how fast."""
+    for kind, prompts in ARRIVING.items():
+        file = serve_requests.write(place) if kind == "chats" else None
+        most = client.ask(urls["danlu"], SLOTS, prompts, seed=1, file=file)
+        rate = most["completed"] / most["duration"]
+        asked = {"concurrency": 1000, "prompts": prompts, "rate": rate, "file": file}
+        found = rounds_of(client, urls, ["danlu", "transformers"], count, SLOTS, **asked)
+        yield f"transformers, {kind}, {rate:.1f} requests/s", found
 
 
 def compared(found: dict[str, list[dict[str, float]]], first: str, other: str) -> dict[str, Any]:
@@ -216,10 +238,8 @@ def measured(preset: str, dtype: str, rounds: int, sides: list[str], place: Path
                 found = rounds_of(client, urls, ["danlu", "vllm"], rounds, at)
                 result[f"vllm at {at}"] = compared(found, "danlu", "vllm")
         if "transformers" in sides:
-            most = client.ask(urls["danlu"], SLOTS, ARRIVING, seed=1)
-            rate = most["completed"] / most["duration"]
-            found = rounds_of(client, urls, ["danlu", "transformers"], rounds, 16, rate)
-            result[f"transformers, {rate:.1f} requests/s"] = compared(found, "danlu", "transformers")
+            for what, found in arriving(client, urls, rounds, place):
+                result[what] = compared(found, "danlu", "transformers")
         client.close()
     return result
 

@@ -2,9 +2,9 @@
 
     python serve_client.py TOKENIZER < REQUESTS
 
-A request is a line of JSON: {"url", "model", "concurrency", "rate", "prompts", "input", "output", "seed"};
-its answer is a line too: what the benchmark measured. Importing vLLM takes longer than a round, hence one
-process for all of them.
+A request is a line of JSON: {"url", "model", "concurrency", "rate", "prompts", "seed"}, and either "file" or
+"input" and "output"; its answer is a line too: what the benchmark measured. Importing vLLM takes longer than
+a round, hence one process for all of them.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ def main(tokenizer: str, answers: Any) -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         words = ["--backend", "openai", "--base-url", asked["url"], "--endpoint", "/v1/completions"]
-        words += ["--model", asked["model"], "--tokenizer", tokenizer, "--dataset-name", "random"]
-        words += ["--random-input-len", str(asked["input"]), "--random-output-len", str(asked["output"])]
-        words += ["--random-range-ratio", SPREAD, "--num-prompts", str(asked["prompts"])]
+        words += ["--model", asked["model"], "--tokenizer", tokenizer, "--num-prompts", str(asked["prompts"])]
+        if asked["file"]:
+            words += ["--dataset-name", "sharegpt", "--dataset-path", asked["file"]]
+        else:
+            words += ["--dataset-name", "random", "--random-range-ratio", SPREAD]
+            words += ["--random-input-len", str(asked["input"]), "--random-output-len", str(asked["output"])]
         words += ["--request-rate", str(asked["rate"] or "inf"), "--seed", str(asked["seed"])]
         words += ["--max-concurrency", str(asked["concurrency"]), "--ignore-eos", "--temperature", "0"]
         # Random weights say half letters, which show no text for long: ids tell when a token came.
