@@ -79,6 +79,21 @@ def test_what_is_described_is_what_happens(described, label):
     tried(described, label, 4)
 
 
+@pytest.mark.parametrize(
+    "label, body",
+    [
+        ("POST /v1/completions", {"prompt": "火"}),
+        ("POST /v1/chat/completions", {"messages": [{"role": "user", "content": "火"}]}),
+    ],
+)
+def test_a_stream_is_as_described(described, label, body):
+    case = operation(described[0], label).Case(
+        body=body | {"stream": True, "max_tokens": 3}, media_type="application/json"
+    )
+    answer = case.call_and_validate(excluded_checks=[positive_data_acceptance])
+    assert answer.status_code == 200 and answer.text.endswith("data: [DONE]\n\n")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("label", OPERATIONS[:6])
 def test_nothing_that_can_be_sent_breaks_the_server(described, label):

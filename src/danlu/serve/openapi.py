@@ -40,11 +40,12 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text} for status, text in SAID.items()
 }
 
+EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 STREAMED: dict[int | str, dict[str, Any]] = {
     **ERRORS,
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The answer."},
+    200: {"content": {"text/event-stream": {"schema": EVENT}}, "description": "The answer."},
 }
-"""Of endpoints whose answer may be a stream of events."""
+"""Of endpoints whose answer may be a stream of events; before OpenAPI 3.2 the schema is that of each."""
 WRITTEN: dict[int | str, dict[str, Any]] = {
     **ERRORS,
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "In Prometheus' format."},
