@@ -147,8 +147,9 @@ def command(
     def opened() -> Model:
         if endpoint:
             from danlu.evaluate.tools.endpoint import Endpoint
+            from danlu.serve.address import first_key
 
-            return Endpoint(endpoint, settings, together, api_key, model)
+            return Endpoint(endpoint, settings, together, first_key(api_key), model)
         from danlu.evaluate.tools.weights import Weights
 
         return Weights(folder or "", settings, together, device, dtype)

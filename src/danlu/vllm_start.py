@@ -8,7 +8,7 @@ import click
 
 from danlu.base.errors import UserError
 from danlu.base.log import say
-from danlu.serve.address import KEY
+from danlu.serve.address import KEY, first_key
 from danlu.serve.vllm import launch
 from danlu.serve.vllm.plan import Plan, Wish, find_python, plan
 
@@ -111,7 +111,7 @@ def command(
     danlu vllm out/full_sft_512-hf --devices 0-3 --port 9000
     danlu vllm out/full_sft_512-hf -- --enforce-eager
     """
-    wish = Wish(folder=folder, words=words, key=key or "", adapters=adapters, **given)  # type: ignore[arg-type]
+    wish = Wish(folder=folder, words=words, key=first_key(key or ""), adapters=adapters, **given)  # type: ignore[arg-type]
     if needs:
         click.echo(missing(wish))
         return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from danlu.device import api
-from danlu.generate import packed
-from danlu.generate.load import empty
+from danlu.generate import load, packed
 from generate.models import KINDS, tiny, words
 
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 48}
@@ -33,8 +34,15 @@ def test_a_text_is_read_to_the_bit_as_in_training(kind):
             weight.add_(torch.empty_like(weight).normal_(0.0, 0.1, generator=generator))
     with api.choose("cpu").autocast(torch.bfloat16):
         expected = trained.logits(trained(tokens).hidden)
-    answering = empty(trained.cfg, "cpu", "bfloat16")
+    answering = load.empty(trained.cfg, "cpu", "bfloat16")
     answering.load_state_dict(trained.state_dict())
     packed.pack(answering)
     assert answering.head_weight.dtype is torch.bfloat16
     assert torch.equal(answering.logits(answering(tokens).hidden), expected)
+
+
+@pytest.mark.parametrize(("has", "chosen"), [(True, "bfloat16"), (False, "auto")])
+def test_weights_that_ask_for_it_are_served_otherwise_where_there_is_none(has, chosen, monkeypatch):
+    monkeypatch.setattr(load.api, "choose", lambda _: SimpleNamespace(traits=SimpleNamespace(bf16=has)))
+    assert load.suited("bfloat16", "npu") == chosen
+    assert load.suited("float16", "npu") == "float16"

@@ -218,6 +218,8 @@ def test_a_prompt_too_long_is_told_by_how_much(url):
     assert f"has {count} tokens" in refused() and f"shorten it by {over}" in refused()
     assert f"shorten it by {over + 6}, or lower max_tokens" in refused(max_tokens=7)
     assert "lower max_tokens to" in refused(messages=messages("a"), max_tokens=CONTEXT)
+    status, told, _ = asked(f"{url}/v1/completions", {"prompt": "word " * CONTEXT})
+    assert status == 400 and told["error"]["param"] == "prompt"
 
 
 def test_the_longest_answer_that_fits_is_taken_and_one_token_more_is_not(url):

@@ -168,6 +168,18 @@ def test_a_single_call_where_no_more_are_wanted(server):
         assert isinstance(json.loads(call["function"]["arguments"])["x"], bool)
 
 
+def test_a_named_tool_is_called_once_and_the_answer_ends(server):
+    named = {"type": "function", "function": {"name": TOOLS[0]["function"]["name"]}}
+    keys = {"tools": TOOLS, "tool_choice": named, "max_tokens": 300, "temperature": 1.5, "seed": 1}
+    for question in QUESTIONS:
+        free, single = (
+            chat(server, question, **keys, **more) for more in ({}, {"parallel_tool_calls": False})
+        )
+        assert len(free["choices"][0]["message"]["tool_calls"]) == 1
+        used, least = (told["usage"]["completion_tokens"] for told in (free, single))
+        assert used == least < 100
+
+
 def test_an_answer_that_may_be_a_call_or_json_is_one_of_them(server):
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "boolean"}}}
     kinds = set()
@@ -322,6 +334,20 @@ def test_a_model_under_another_name_is_an_adapter(tmp_path):
 
 OPENS = "{% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}"
 OPENS += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
+
+
+CLOSES = "{% if enable_thinking is defined and not enable_thinking %}{{ '\\n</think>\\n\\n' }}{% endif %}"
+
+
+def test_where_the_prompt_closes_the_thought_all_is_answer():
+    thinker = Tokenizer(TOKENIZER._json, TOKENIZER.settings, OPENS + CLOSES)
+    yes_or_no = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "boolean"}}}
+    with serving(served(tokenizer=thinker)) as running:
+        assert running.house.served.profile.reasoning_parser == "deepseek_r1"
+        for stated in ({"response_format": yes_or_no}, {}):
+            told = chat(running, "hi", enable_thinking=False, max_tokens=30, **stated)
+            message = told["choices"][0]["message"]
+            assert message["content"] and not message.get("reasoning_content")
 
 
 def test_thoughts_are_told_apart_from_the_answer_whole_and_streamed():

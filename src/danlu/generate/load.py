@@ -47,6 +47,11 @@ def empty(cfg: ModelConfig, device: str, dtype: str) -> Decoder:
     return model.requires_grad_(False).eval()
 
 
+def suited(dtype: str, device: str) -> str:
+    """Return the number format that weights ask to be served in; "auto" where the device lacks it."""
+    return "auto" if dtype == "bfloat16" and not api.choose(device).traits.bf16 else dtype
+
+
 def check_folder(folder: Path) -> None:
     """Refuse a folder that holds no finished weights, naming those that do."""
     if not folder.is_dir():

@@ -11,6 +11,15 @@ from danlu.base.errors import UserError
 KEY = "DANLU_API_KEY"
 
 
+def first_key(given: str) -> str:
+    """Return one key of several with commas, as the environment may hold them: any of them is known.
+
+    >>> first_key("one, two")
+    'one'
+    """
+    return given.split(",")[0].strip() if "," in given else given
+
+
 def need_key(host: str, keyed: bool, insecure: bool) -> None:
     """Refuse to be reached from elsewhere without a key; in a container, where its port is published."""
     reached = os.environ.get("DANLU_PUBLISHED") or host

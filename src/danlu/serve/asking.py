@@ -223,8 +223,8 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, **plain} if call.id is not None else plain
 
 
-def too_long(prompt: Sequence[int], most: int, wanted: int | None, name: str) -> Refusal | None:
-    """Return the refusal of a prompt that leaves too little room for its answer, saying by how much."""
+def too_long(prompt: Sequence[int], most: int, wanted: int | None, name: str, param: str) -> Refusal | None:
+    """Return the refusal of a prompt (`param`) that leaves too little room for its answer (`name`)."""
     asked_for = wanted or 1
     over = len(prompt) + asked_for - most
     if over <= 0:
@@ -237,6 +237,6 @@ def too_long(prompt: Sequence[int], most: int, wanted: int | None, name: str) ->
         400,
         f"the prompt has {len(prompt)} tokens and {answer}: {over} more than the {most} of the context;"
         f" {hint}",
-        param=name if wanted and wanted >= most else "messages",
+        param=name if wanted and wanted >= most else param,
         code="context_length_exceeded",
     )

@@ -18,6 +18,7 @@ from danlu.serve.schema import ChatRequest, NamedTool
 from danlu.serve.stream import written
 from danlu.serve.voice import Voice, call_id, dumped, scored
 from danlu.tools import parse
+from danlu.tools.reasoning import THOUGHTS
 
 
 async def answer(house: House, given: ChatRequest, request: Request) -> Response:
@@ -26,6 +27,8 @@ async def answer(house: House, given: ChatRequest, request: Request) -> Response
     served.adapter(given.model)
     thoughts = served.profile.reasoning_parser
     prompt = await beside(request, lambda: asking.asked(served.tokenizer, given, bool(thoughts)))
+    if thoughts and THOUGHTS[thoughts] == "always" and not prompt.thoughts:
+        thoughts = None  # the prompt has closed the thought that others leave open: all is answer
     tools = [tool.given for tool in given.tools or []]
     form = constraints.form(served) if constraints.calling(given) else None
     grammar = await constraints.wanted(served, given, prompt)

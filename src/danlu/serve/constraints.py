@@ -67,14 +67,15 @@ def _calls(served: Served, given: ChatRequest, prompt: Prompt | None, schema: An
     from danlu.generate import grammar  # the library behind it is an extra
 
     choice: Any = given.tool_choice or "auto"
-    if isinstance(choice, NamedTool):
+    named = isinstance(choice, NamedTool)  # one call is wanted, and only one is told
+    if named:
         choice = choice.model_dump()
     return grammar.tool_calls(
         served.tokenizer,
         form(served),
         [tool.given for tool in given.tools or []],
         choice,
-        parallel=given.parallel_tool_calls is not False,
+        parallel=given.parallel_tool_calls is not False and not named,
         thinking=prompt.thoughts if prompt else "",
         ends=served.ends,
         instead=schema,

@@ -18,7 +18,7 @@ from danlu.evaluate.load import load_model, provenance
 from danlu.generate import profile as profiles
 from danlu.generate.adapters import Adapters
 from danlu.generate.engine import Engine
-from danlu.generate.load import ends
+from danlu.generate.load import ends, suited
 from danlu.generate.profile import Profile
 from danlu.generate.prompt import context
 from danlu.generate.settings import Sampling
@@ -75,7 +75,7 @@ def load(
 ) -> Served:
     """Return what a folder holds, ready to be served."""
     if dtype == "auto" and (folder / profiles.FILE).is_file():
-        dtype = profiles.read(folder).dtype
+        dtype = suited(profiles.read(folder).dtype, device)
     model, tokenizer = load_model(folder, device, dtype)
     profile = _profile(folder, model, tokenizer)
     most = min(profile.max_model_len, context(model))

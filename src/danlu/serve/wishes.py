@@ -83,7 +83,8 @@ def jobs(
     adapter = served.adapter(given.model)
     for prompt in prompts:
         check(served, prompt)
-        if problem := too_long(prompt, served.max_len, most, name):
+        param = "messages" if hasattr(given, "messages") else "prompt"
+        if problem := too_long(prompt, served.max_len, most, name, param):
             raise problem
     for token in (*asked.logit_bias, *asked.stop_token_ids):
         if token >= served.vocabulary:
