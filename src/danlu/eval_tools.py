@@ -16,6 +16,7 @@ import click
 from danlu.base import interrupts
 from danlu.base.errors import UserError
 from danlu.chat import language
+from danlu.serve.address import first_key
 
 if TYPE_CHECKING:
     from danlu.evaluate.tools.cases import Case
@@ -29,9 +30,7 @@ TOGETHER = {"endpoint": 8, "weights": 32}
 @click.command(name="tools")
 @click.argument("folder", metavar="[DIR]", required=False)
 @click.option("--endpoint", metavar="URL", help="Ask an OpenAI endpoint instead of weights in DIR.")
-@click.option(
-    "--api-key", envvar="DANLU_API_KEY", default="", metavar="KEY", help="Its key. [$DANLU_API_KEY]"
-)
+@click.option("--api-key", default=first_key, metavar="KEY", help="Its key. [$DANLU_API_KEY]")
 @click.option("--model", default="", metavar="NAME", help="Which of its models. [the first in /v1/models]")
 @click.option(
     "--cases",
@@ -147,9 +146,8 @@ def command(
     def opened() -> Model:
         if endpoint:
             from danlu.evaluate.tools.endpoint import Endpoint
-            from danlu.serve.address import first_key
 
-            return Endpoint(endpoint, settings, together, first_key(api_key), model)
+            return Endpoint(endpoint, settings, together, api_key, model)
         from danlu.evaluate.tools.weights import Weights
 
         return Weights(folder or "", settings, together, device, dtype)

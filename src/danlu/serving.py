@@ -10,7 +10,6 @@ template), so that it answers as it was trained.
 
 from __future__ import annotations
 
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import click
 
 from danlu.base.errors import UserError
-from danlu.serve.address import KEY, need_key
+from danlu.serve.address import keys_around, need_key
 
 WORDS = {
     "en": {
@@ -117,7 +116,7 @@ def command(
     from danlu.chat import language
 
     words = WORDS[language(lang)]
-    keys = keys or tuple(filter(None, map(str.strip, os.environ.get(KEY, "").split(","))))
+    keys = keys or keys_around()
     if any(not key.isascii() or not key or key != key.strip() for key in keys):
         raise UserError(
             "--api-key: a key that is empty, not ASCII, or has blanks around it fits no header",

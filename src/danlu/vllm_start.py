@@ -57,9 +57,7 @@ class Numbers(click.ParamType):
     metavar="N",
     help="And where there.",
 )
-@click.option(
-    "--api-key", "key", envvar=KEY, default="", metavar="WORD", help=f"What clients must show. [${KEY}]"
-)
+@click.option("--api-key", "key", default=first_key, metavar="WORD", help=f"What clients must show. [${KEY}]")
 @click.option("--insecure", is_flag=True, help="Listen beyond this host without a key.")
 @click.option("--name", default="", metavar="NAME", help="The model's name for clients. [the folder's]")
 @click.option(
@@ -111,7 +109,7 @@ def command(
     danlu vllm out/full_sft_512-hf --devices 0-3 --port 9000
     danlu vllm out/full_sft_512-hf -- --enforce-eager
     """
-    wish = Wish(folder=folder, words=words, key=first_key(key or ""), adapters=adapters, **given)  # type: ignore[arg-type]
+    wish = Wish(folder=folder, words=words, key=key or "", adapters=adapters, **given)  # type: ignore[arg-type]
     if needs:
         click.echo(missing(wish))
         return

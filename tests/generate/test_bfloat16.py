@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -42,7 +43,9 @@ def test_a_text_is_read_to_the_bit_as_in_training(kind):
 
 
 @pytest.mark.parametrize(("has", "chosen"), [(True, "bfloat16"), (False, "auto")])
-def test_weights_that_ask_for_it_are_served_otherwise_where_there_is_none(has, chosen, monkeypatch):
+def test_weights_that_ask_for_it_are_served_otherwise_where_there_is_none(has, chosen, monkeypatch, tmp_path):
     monkeypatch.setattr(load.api, "choose", lambda _: SimpleNamespace(traits=SimpleNamespace(bf16=has)))
-    assert load.suited("bfloat16", "npu") == chosen
-    assert load.suited("float16", "npu") == "float16"
+    told = {"architecture": "", "dtype": "bfloat16", "max_model_len": 8, "format": 1}
+    (tmp_path / "serve.json").write_text(json.dumps(told))
+    assert load.served_dtype(tmp_path, "auto", "npu") == chosen
+    assert load.served_dtype(tmp_path, "float16", "npu") == "float16"

@@ -334,8 +334,6 @@ def test_a_model_under_another_name_is_an_adapter(tmp_path):
 
 OPENS = "{% for m in messages %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}"
 OPENS += "{% if add_generation_prompt %}{{ '<think>\\n' }}{% endif %}"
-
-
 CLOSES = "{% if enable_thinking is defined and not enable_thinking %}{{ '\\n</think>\\n\\n' }}{% endif %}"
 
 

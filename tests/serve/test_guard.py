@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from danlu.serve import running
+from danlu.serve import address, running
 from danlu.serve.house import Rules
 from danlu.serve.meters import Counter, Histogram
 from serve.plain import asked
@@ -198,3 +198,10 @@ def test_labels_are_written_so_that_they_can_be_read():
     meter = Counter("x", "help", ("name",))
     meter.add(2, 'a"b\\c\n')
     assert list(meter.lines()) == ['x{name="a\\"b\\\\c\\n"} 2']
+
+
+def test_the_environment_holds_several_keys_and_who_asks_sends_one(monkeypatch):
+    monkeypatch.setenv(address.KEY, " one, ,two")
+    assert address.keys_around() == ("one", "two") and address.first_key() == "one"
+    monkeypatch.delenv(address.KEY)
+    assert address.keys_around() == () and address.first_key() == ""

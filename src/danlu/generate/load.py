@@ -16,7 +16,7 @@ import torch
 
 from danlu.base.errors import UserError, nearest
 from danlu.device import api
-from danlu.generate import packed
+from danlu.generate import packed, profile
 from danlu.generate.prompt import end_tokens
 from danlu.model import build, weights
 from danlu.model.config import ModelConfig
@@ -47,9 +47,12 @@ def empty(cfg: ModelConfig, device: str, dtype: str) -> Decoder:
     return model.requires_grad_(False).eval()
 
 
-def suited(dtype: str, device: str) -> str:
-    """Return the number format that weights ask to be served in; "auto" where the device lacks it."""
-    return "auto" if dtype == "bfloat16" and not api.choose(device).traits.bf16 else dtype
+def served_dtype(folder: Path, dtype: str, device: str) -> str:
+    """Return the number format asked for; of "auto" the one in serve.json, where the device has it."""
+    if dtype != "auto" or not (folder / profile.FILE).is_file():
+        return dtype
+    told = profile.read(folder).dtype
+    return "auto" if told == "bfloat16" and not api.choose(device).traits.bf16 else told
 
 
 def check_folder(folder: Path) -> None:

@@ -11,13 +11,14 @@ from danlu.base.errors import UserError
 KEY = "DANLU_API_KEY"
 
 
-def first_key(given: str) -> str:
-    """Return one key of several with commas, as the environment may hold them: any of them is known.
+def keys_around() -> tuple[str, ...]:
+    """Return the keys that the environment holds, several with commas: each of them opens."""
+    return tuple(filter(None, map(str.strip, os.environ.get(KEY, "").split(","))))
 
-    >>> first_key("one, two")
-    'one'
-    """
-    return given.split(",")[0].strip() if "," in given else given
+
+def first_key() -> str:
+    """Return one of them for who asks, "" where there is none."""
+    return next(iter(keys_around()), "")
 
 
 def need_key(host: str, keyed: bool, insecure: bool) -> None:

@@ -18,7 +18,7 @@ from danlu.evaluate.load import load_model, provenance
 from danlu.generate import profile as profiles
 from danlu.generate.adapters import Adapters
 from danlu.generate.engine import Engine
-from danlu.generate.load import ends, suited
+from danlu.generate.load import ends, served_dtype
 from danlu.generate.profile import Profile
 from danlu.generate.prompt import context
 from danlu.generate.settings import Sampling
@@ -74,9 +74,7 @@ def load(
     folder: Path, name: str, device: str, dtype: str, max_len: int | None, adapters: Mapping[str, Path]
 ) -> Served:
     """Return what a folder holds, ready to be served."""
-    if dtype == "auto" and (folder / profiles.FILE).is_file():
-        dtype = suited(profiles.read(folder).dtype, device)
-    model, tokenizer = load_model(folder, device, dtype)
+    model, tokenizer = load_model(folder, device, served_dtype(folder, dtype, device))
     profile = _profile(folder, model, tokenizer)
     most = min(profile.max_model_len, context(model))
     if max_len is not None and max_len > most:

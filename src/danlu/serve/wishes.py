@@ -81,9 +81,9 @@ def jobs(
     asked = sampling(served, given)
     most, name = most_tokens(given)
     adapter = served.adapter(given.model)
+    param = "messages" if hasattr(given, "messages") else "prompt"
     for prompt in prompts:
         check(served, prompt)
-        param = "messages" if hasattr(given, "messages") else "prompt"
         if problem := too_long(prompt, served.max_len, most, name, param):
             raise problem
     for token in (*asked.logit_bias, *asked.stop_token_ids):

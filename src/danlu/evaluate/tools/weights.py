@@ -16,7 +16,7 @@ from danlu.evaluate.tools.settings import Settings
 from danlu.evaluate.tools.talk import Ask, Messages, Refused
 from danlu.generate import profile
 from danlu.generate.engine import Engine
-from danlu.generate.load import ends, suited
+from danlu.generate.load import ends, served_dtype
 from danlu.generate.prompt import context
 from danlu.generate.settings import Sampling
 from danlu.tokenizer import speech
@@ -41,9 +41,7 @@ class Weights:
         self.settings = settings
         self.together = together
         told = profile.read(self.folder) if (self.folder / "config.json").is_file() else None
-        if told and dtype == "auto" and (self.folder / profile.FILE).is_file():
-            dtype = suited(told.dtype, device)
-        model, self._words = load.load_model(folder, device, dtype)
+        model, self._words = load.load_model(folder, device, served_dtype(self.folder, dtype, device))
         model.eval()
         self._tools = told.tool_parser if told else speech.tool_parser(self._words)
         self._thoughts = told.reasoning_parser if told else speech.reasoning_parser(self._words)
