@@ -102,7 +102,7 @@ copied() {
 
 # settle: wait until all that was said has been read; not for long, since what it left running may still talk.
 settle() {
-  local turns=50
+  local turns=150
   while ((turns--)) && kill -s 0 "$keeper" 2>/dev/null; do sleep 0.02; done
 }
 
