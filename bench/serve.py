@@ -8,6 +8,8 @@ greedy, no end token heeded. Sides take turns, round by round, each round with p
 vLLM, 1 and 16 requests are always under way; beside `transformers`, they arrive over time, at the rate that
 the built-in server just holds: the random ones, and then chats of the starter set, whose answers differ in
 length as real ones do. All sides compute in the same number format, with all cores.
+
+Where there is no vLLM, `--side transformers` asks with a client of our own, and `--device cuda` on a card.
 """
 
 from __future__ import annotations
@@ -63,13 +65,15 @@ def make(preset: str, place: Path, dtype: str) -> Path:
     return out
 
 
-def commands(folder: Path, dtype: str, cores: str) -> dict[str, tuple[list[str], dict[str, str]]]:
+def commands(
+    folder: Path, dtype: str, device: str, cores: str
+) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Return how each side is started, but for its port, and what is added to its environment."""
     ours = [sys.executable, "-m"]
     alike = ["--dtype", dtype, "--port"]
     vllm = ["vllm.entrypoints.openai.api_server", "--model", str(folder), "--served-model-name", folder.name]
     vllm += ["--max-model-len", "2048", "--max-num-seqs", str(SLOTS)]
-    slots = ["--slots", str(SLOTS)]
+    slots = ["--slots", str(SLOTS), "--device", device]
     return {
         "danlu": ([*ours, "danlu", "serve", str(folder), "--quiet", *slots, *alike], {}),
         "vllm": (
@@ -132,15 +136,17 @@ def wait(name: str, port: int, process: subprocess.Popen[bytes], logs: Path) -> 
 
 
 class Client:
-    """vLLM's benchmark in a process of its own."""
+    """vLLM's benchmark in a process of its own, or what asks alike where there is none."""
 
     def __init__(self, folder: Path) -> None:
-        env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        script = Path(__file__).with_name("serve_client.py")
+        env, command = dict(os.environ), [sys.executable, "-m", "bench.serve_plain"]
+        if VLLM.exists():
+            command = [str(VLLM), str(Path(__file__).with_name("serve_client.py"))]
+            env.pop("PYTHONPATH", None)
         self.model = folder.name
         self.process = subprocess.Popen(
-            [str(VLLM), str(script), str(folder)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env,
+            [*command, str(folder)], cwd=CLONE, env=env,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         self._answer()
 
@@ -225,11 +231,12 @@ def compared(found: dict[str, list[dict[str, float]]], first: str, other: str) -
     return result
 
 
-def measured(preset: str, dtype: str, rounds: int, sides: list[str], place: Path) -> dict[str, Any]:
+def measured(args: argparse.Namespace, preset: str, sides: list[str], place: Path) -> dict[str, Any]:
     """Return all comparisons for one model."""
-    folder = make(preset, place, dtype)
+    folder, rounds = make(preset, place, args.dtype), args.rounds
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-    wanted = {name: how for name, how in commands(folder, dtype, cores).items() if name in ("danlu", *sides)}
+    known = commands(folder, args.dtype, args.device, cores)
+    wanted = {name: how for name, how in known.items() if name in ("danlu", *sides)}
     result: dict[str, Any] = {}
     with servers(wanted, place) as urls:
         client = Client(folder)
@@ -251,6 +258,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", help="a preset; repeatable [26m, 104m]")
     parser.add_argument("--side", action="append", choices=["vllm", "transformers"], help="repeatable [both]")
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of all but vLLM [cpu]")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -259,7 +267,7 @@ def main() -> None:
     for preset in args.model or ["26m", "104m"]:
         with tempfile.TemporaryDirectory() as name:
             sides = args.side or ["vllm", "transformers"]
-            result[preset] = measured(preset, args.dtype, args.rounds, sides, Path(name))
+            result[preset] = measured(args, preset, sides, Path(name))
     if args.json:
         print(json.dumps(result))
         return

@@ -33,11 +33,12 @@ class Waiting(NamedTuple):
 class Batches:
     """The model, and the loop over what has arrived."""
 
-    def __init__(self, folder: str, dtype: str, slots: int) -> None:
+    def __init__(self, folder: str, dtype: str, device: str, slots: int) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+        self.model = model.to(device).eval()
         self.slots = slots
         self.waiting: asyncio.Queue[Waiting] = asyncio.Queue()
 
@@ -58,8 +59,8 @@ class Batches:
         padded = [[0] * (longest - len(each.ids)) + each.ids for each in batch]
         mask = [[0] * (longest - len(each.ids)) + [1] * len(each.ids) for each in batch]
         out = self.model.generate(
-            input_ids=torch.tensor(padded),
-            attention_mask=torch.tensor(mask),
+            input_ids=torch.tensor(padded, device=self.model.device),
+            attention_mask=torch.tensor(mask, device=self.model.device),
             max_new_tokens=most,
             min_new_tokens=most,
             do_sample=False,
@@ -68,9 +69,9 @@ class Batches:
         return [row[longest:].tolist() for row in out]
 
 
-def build(folder: str, dtype: str, slots: int) -> FastAPI:
+def build(folder: str, dtype: str, device: str, slots: int) -> FastAPI:
     """Return the application."""
-    batches = Batches(folder, dtype, slots)
+    batches = Batches(folder, dtype, device, slots)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -109,11 +110,11 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--slots", type=int, default=16)
     args = parser.parse_args()
-    uvicorn.run(
-        build(args.folder, args.dtype, args.slots), host="127.0.0.1", port=args.port, log_level="warning"
-    )
+    app = build(args.folder, args.dtype, args.device, args.slots)
+    uvicorn.run(app, host="127.0.0.1", port=args.port, log_level="warning")
 
 
 if __name__ == "__main__":

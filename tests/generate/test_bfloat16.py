@@ -25,17 +25,20 @@ SHAPES = KINDS | {
 }
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("kind", SHAPES)
 @torch.no_grad()
-def test_a_text_is_read_to_the_bit_as_in_training(kind):
-    trained, tokens = tiny("plain", **SHAPES[kind]), torch.tensor(words(40, 40))
+def test_a_text_is_read_to_the_bit_as_in_training(kind, device):
+    here = api.choose(device)
+    trained, tokens = tiny("plain", **SHAPES[kind]), torch.tensor(words(40, 40)).to(here.torch)
     generator = torch.Generator().manual_seed(1)
     for weight in trained.parameters():
         if weight.ndim == 1:  # norms and biases begin as numbers that nothing rounds
             weight.add_(torch.empty_like(weight).normal_(0.0, 0.1, generator=generator))
-    with api.choose("cpu").autocast(torch.bfloat16):
+    trained.to(here.torch)
+    with here.autocast(torch.bfloat16):
         expected = trained.logits(trained(tokens).hidden)
-    answering = load.empty(trained.cfg, "cpu", "bfloat16")
+    answering = load.empty(trained.cfg, device, "bfloat16")
     answering.load_state_dict(trained.state_dict())
     packed.pack(answering)
     assert answering.head_weight.dtype is torch.bfloat16

@@ -246,8 +246,8 @@ def test_a_signal_that_ended_it_is_explained(clone):
 
 
 def test_the_last_lines_are_kept_and_fewer_shown(clone):
-    said = "seq 1 1000; echo '  leaked'; printf '%0300d\\n' 7; exit 1"  # on one stream: two have no order between them
-    done = explained(clone, said)
+    # All of it on one stream: two have no order between them.
+    done = explained(clone, "seq 1 1000; echo '  leaked'; printf '%0300d\\n' 7; exit 1")
     shown = [line for line in done.stderr.splitlines() if line.startswith("  | ")]
     assert len(shown) == 15 and max(map(len, shown)) == 4 + 200
     assert not any("leaked" in line for line in shown)

@@ -106,9 +106,9 @@ def _sent(message: Row, place: int) -> Row:
 # The trainer's way
 
 
-def trained(folder: Path) -> tuple[Decoder, Tokenizer]:
+def trained(folder: Path, device: str) -> tuple[Decoder, Tokenizer]:
     """Return the model as training builds it: float32 weights, none of them packed for answering."""
-    model = build_empty(weights.read_config(folder))
+    model = build_empty(weights.read_config(folder), api.choose(device).torch)
     weights.load(folder, model)
     return model.eval(), Tokenizer.load(folder)
 
@@ -145,8 +145,9 @@ def likeliest(model: Decoder, tokens: Sequence[int], dtype: str) -> list[int]:
 @torch.no_grad()
 def scores(model: Decoder, tokens: Sequence[int], dtype: str) -> torch.Tensor:
     """Return the logits after each of these tokens, as a training step computes them."""
-    with api.choose("cpu").autocast(getattr(torch, dtype)):
-        return model.logits(model(torch.tensor([tokens])).hidden[0]).float()
+    device = model.head_weight.device
+    with api.choose(device.type).autocast(getattr(torch, dtype)):
+        return model.logits(model(torch.tensor([tokens], device=device)).hidden[0]).float()
 
 
 @torch.no_grad()
@@ -155,9 +156,9 @@ def gap(model: Decoder, tokens: Sequence[int], dtype: str) -> float:
 
     From 8 on, neighbours in bfloat16 are 0.0625 apart: rounded, any two would part at 0 or that.
     """
-    number = getattr(torch, dtype)
-    with api.choose("cpu").autocast(number):
-        hidden_C = model(torch.tensor([tokens])).hidden[0, -1]
+    number, device = getattr(torch, dtype), model.head_weight.device
+    with api.choose(device.type).autocast(number):
+        hidden_C = model(torch.tensor([tokens], device=device)).hidden[0, -1]
     best = (model.head_weight.to(number).double() @ hidden_C.double()).topk(2).values
     return float(best[0] - best[1])
 
@@ -165,9 +166,11 @@ def gap(model: Decoder, tokens: Sequence[int], dtype: str) -> float:
 # The other three
 
 
-def chatted(folder: Path, asked_ids: Sequence[Sequence[int]], dtype: str, together: bool) -> list[list[int]]:
+def chatted(
+    folder: Path, asked_ids: Sequence[Sequence[int]], dtype: str, together: bool, device: str
+) -> list[list[int]]:
     """Return the engine's answers, each alone or all of them in one batch."""
-    model, tokenizer = load_model(folder, "cpu", dtype)
+    model, tokenizer = load_model(folder, device, dtype)
     sampling, last = Sampling(temperature=0.0, max_tokens=MOST), ends(folder, tokenizer)
     groups = [list(asked_ids)] if together else [[ids] for ids in asked_ids]
     return [

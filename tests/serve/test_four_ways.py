@@ -20,7 +20,7 @@ from serve.vllm.real import vllm
 from shell import call
 from starter_set import make, rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.vllm]
+pytestmark = pytest.mark.slow
 
 COUNT = 50
 CLOSE = 0.05
@@ -51,23 +51,30 @@ def conversations(place) -> list[ways.Asked]:
     return ways.conversations(tools, thoughts, COUNT)
 
 
-def ask_all(place: Path, conversations: list[ways.Asked], dtype: str) -> dict[str, Any]:
-    """Return every way's answers in a number format, and the prompts as each renders them."""
+def ask_all(place: Path, conversations: list[ways.Asked], dtype: str, device: str = "cpu") -> dict[str, Any]:
+    """Return every way's answers in a number format, and the prompts as each renders them.
+
+    vLLM is asked on the processor alone, where it need not be built for a card.
+    """
     from danlu.serve import served
 
     folder = place / "out" / NAME
-    model, tokenizer = ways.trained(folder)
+    model, tokenizer = ways.trained(folder, device)
     ids = ways.prompts(tokenizer, conversations)
     last = ways.ends(folder, tokenizer)
-    said = {f"chat {together=}": ways.chatted(folder, ids, dtype, together) for together in (False, True)}
+    said = {
+        f"chat {together=}": ways.chatted(folder, ids, dtype, together, device) for together in (False, True)
+    }
     guesses = said["chat together=False"]
     said["trainer"] = [ways.own(model, prompt, guess, last, dtype) for prompt, guess in zip(ids, guesses)]
     read: dict[str, list[list[int]]] = {}
     told: dict[str, list[list[int]]] = {}
     servers = {
-        "built-in": lambda: serving(served.load(folder, NAME, "cpu", dtype, None, {}), slots=ways.TOGETHER),
+        "built-in": lambda: serving(served.load(folder, NAME, device, dtype, None, {}), slots=ways.TOGETHER),
         "vllm": lambda: vllm(folder, place, "--dtype", dtype),
     }
+    if device != "cpu":
+        del servers["vllm"]
     for name, begin in servers.items():
         with begin() as running:
             url = running.url if name == "built-in" else running[0]
@@ -90,11 +97,13 @@ def test_the_conversations_hold_tools_results_and_thoughts(conversations):
     assert {each.thinking for each in conversations} == {None, True, False}
 
 
+@pytest.mark.vllm
 def test_all_read_the_same_prompts(exact):
     for name, read in exact["read"].items():
         assert read == exact["ids"], name
 
 
+@pytest.mark.vllm
 def test_all_tell_the_same_prompts(exact, conversations):
     """But for vLLM's /tokenize where a thought stands in the history: 0.32 leaves it out, and only there."""
     for name, told in exact["told"].items():
@@ -103,6 +112,7 @@ def test_all_tell_the_same_prompts(exact, conversations):
             assert (ids == expected) or (name == "vllm" and thought), name
 
 
+@pytest.mark.vllm
 def test_in_float32_all_say_the_same(exact):
     expected = exact["said"]["trainer"]
     assert len({tuple(answer) for answer in expected}) > COUNT // 2
@@ -110,10 +120,13 @@ def test_in_float32_all_say_the_same(exact):
         assert answers == expected, name
 
 
+@pytest.mark.parametrize(
+    "device", [pytest.param("cpu", marks=pytest.mark.vllm), pytest.param("cuda", marks=pytest.mark.gpu)]
+)
 def test_in_bfloat16_they_part_only_where_two_words_are_as_good_as_equal(
-    place, conversations, record_property
+    place, conversations, record_property, device
 ):
-    found = ask_all(place, conversations, "bfloat16")
+    found = ask_all(place, conversations, "bfloat16", device)
     expected, far = found["said"].pop("trainer"), {}
     for name, answers in found["said"].items():
         places = [ways.parted(one, other) for one, other in zip(expected, answers)]
@@ -128,3 +141,11 @@ def test_in_bfloat16_they_part_only_where_two_words_are_as_good_as_equal(
         if any(gap >= CLOSE for gap in gaps):
             far[name] = sorted(gaps)
     assert not far
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_in_float32_all_say_the_same(place, conversations):
+    found = ask_all(place, conversations, "float32", "cuda")
+    expected = found["said"]["trainer"]
+    for name, answers in found["said"].items():
+        assert answers == expected, name
