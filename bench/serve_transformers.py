@@ -37,6 +37,7 @@ class Batches:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        torch.backends.cuda.enable_cudnn_sdp(False)  # else it plans for each length anew: 50 ms a token
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
         self.model = model.to(device).eval()
         self.slots = slots

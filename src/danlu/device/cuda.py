@@ -117,6 +117,8 @@ class Cuda(Device):
 def open_device(index: int) -> Cuda:
     """Make card `index` this process's own."""
     torch.cuda.set_device(index)
+    # cuDNN's attention, which newer cards prefer under a mask, plans for each length anew: 50 ms a token.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     return Cuda(index)
 
 
