@@ -149,6 +149,11 @@ def test_a_port_in_use_is_told_before_anything_is_read(capsys):
         assert f"process {os.getpid()}" in told
 
 
+def test_a_port_is_one_servers_while_its_model_is_still_read():
+    with running.taken_port("127.0.0.1", 0) as sock, pytest.raises(UserError, match="is in use by"):
+        running.taken_port("127.0.0.1", sock.getsockname()[1])
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

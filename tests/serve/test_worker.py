@@ -14,7 +14,7 @@ import torch
 
 from danlu.generate.engine import Engine, complete
 from danlu.generate.sample import Sampling
-from danlu.serve import asking, worker
+from danlu.serve import asking, constraints, worker
 from danlu.serve.meters import Meters
 from danlu.serve.schema import Asking
 from danlu.serve.served import engine_maker
@@ -95,6 +95,27 @@ def test_more_than_fits_is_told_to_come_again(monkeypatch):
         assert status == 400 and "this server takes 3" in told["error"]["message"]
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions"])
+def test_what_an_answer_needs_is_not_made_for_more_than_fit(path, monkeypatch):
+    """A grammar may take seconds to make; whoever waits for one has a place already."""
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    async def slow(*words):
+        begun.release()
+        await asyncio.to_thread(go.wait, 60)
+
+    monkeypatch.setattr(constraints, "wanted", slow)
+    body = SHORT if path == CHAT else {"prompt": ["hi", "ho"], "max_tokens": 2}
+    most = 4 if path == CHAT else 2
+    with serving(slots=1, queue=3) as running, ThreadPoolExecutor(most) as pool:
+        taken = [pool.submit(asked, running.url + path, body) for _ in range(most)]
+        assert all(begun.acquire(timeout=30) for _ in taken)
+        assert asked(running.url + path, body)[0] == 429
+        go.set()
+        assert [each.result()[0] for each in taken] == [200] * most
+        until(lambda: running.worker.open_count == 0)
+
+
 def test_a_client_who_leaves_frees_his_place():
     with serving(served(endless()), slots=2) as running:
         with Begun(running.url), Begun(running.url):
@@ -133,6 +154,18 @@ def test_a_client_who_leaves_before_his_vectors_frees_his_place(monkeypatch):
         assert running.house.meters.cancelled.values[()] == 1
         go.set()
         assert asked(f"{running.url}/v1/embeddings", {"input": "a"})[0] == 200
+
+
+def test_who_waits_for_vectors_is_told_that_the_server_leaves(monkeypatch):
+    with serving(slots=1, grace=0.1) as running, ThreadPoolExecutor(1) as pool:
+        go = hanging(monkeypatch)
+        waits = pool.submit(asked, f"{running.url}/v1/embeddings", {"input": ["a"] * 40})
+        until(lambda: running.worker.open_count == 1)
+        running.server.leave()
+        status, told, _ = waits.result()
+        go.set()
+        assert (status, told["error"]["type"]) == (503, "server_error"), told
+        assert "shutting down" in told["error"]["message"]
 
 
 def test_vectors_have_one_time_for_all_of_them(monkeypatch):

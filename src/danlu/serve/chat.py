@@ -26,12 +26,13 @@ async def answer(house: House, given: ChatRequest, request: Request) -> Response
     served = house.served
     served.adapter(given.model)
     thoughts = served.profile.reasoning_parser
-    prompt = await beside(request, lambda: asking.asked(served.tokenizer, given, bool(thoughts)))
+    with house.worker.preparing(given.n or 1):
+        prompt = await beside(request, lambda: asking.asked(served.tokenizer, given, bool(thoughts)))
+        grammar = await constraints.wanted(served, given, prompt)
     if thoughts and THOUGHTS[thoughts] == "always" and not prompt.thoughts:
         thoughts = None  # the prompt has closed the thought that others leave open: all is answer
     tools = [tool.given for tool in given.tools or []]
     form = constraints.form(served) if constraints.calling(given) else None
-    grammar = await constraints.wanted(served, given, prompt)
     options: dict[str, Any] = {"logprobs": given.top_logprobs or 0} if given.logprobs else {}
     if served.hidden(form, thoughts):
         options["show_control"] = True

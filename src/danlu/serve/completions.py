@@ -17,6 +17,7 @@ from danlu.serve.flight import Flight, Told
 from danlu.serve.house import House, beside
 from danlu.serve.schema import CompletionRequest
 from danlu.serve.served import Served
+from danlu.serve.spelling import Offsets
 from danlu.serve.stream import written
 from danlu.serve.voice import Voice, dumped, finite
 
@@ -26,8 +27,10 @@ async def answer(house: House, given: CompletionRequest, request: Request) -> Re
     served = house.served
     served.adapter(given.model)
     begin = given.add_special_tokens is not False
-    prompts = await beside(request, lambda: prompts_of(served, given.prompt, begin))
-    grammar = await constraints.wanted(served, given)
+    several = isinstance(given.prompt, list) and not isinstance(given.prompt[0], int)
+    with house.worker.preparing((given.n or 1) * (len(given.prompt) if several else 1)):
+        prompts = await beside(request, lambda: prompts_of(served, given.prompt, begin))
+        grammar = await constraints.wanted(served, given)
     options: dict[str, Any] = {}
     if given.logprobs is not None:
         options["logprobs"] = given.logprobs
@@ -63,7 +66,7 @@ class _Talk:
         self.prompts = prompts
         with_stop = bool(given.include_stop_str_in_output)
         self.voices = [Voice(None, str, with_stop=with_stop) for _ in flight.jobs]
-        self.offsets = [0 for _ in flight.jobs]
+        self.offsets = [Offsets() for _ in flight.jobs]
         self.id = f"cmpl-{secrets.token_hex(16)}"
         self.created = int(time.time())
         self.model = given.model or house.served.name
@@ -109,32 +112,36 @@ class _Talk:
         scores: dict[str, Any] | None = None
         if self.given.logprobs is not None:
             scores = {"text_offset": [], "token_logprobs": [], "tokens": [], "top_logprobs": []}
-        text = ""
+        text, spelling = "", self.served.spelling
         if first and self.given.echo:
             text = self._written(number)
             if scores is not None:
-                for token, scored in zip(self._prompt(number), events[0].prompt):
-                    self._score(number, scores, token, scored)
+                added = self._added(number)
+                for place, (token, scored) in enumerate(zip(self._prompt(number), events[0].prompt)):
+                    self._score(number, scores, token, scored, hidden=place < added)
         for event in events:
             text += "".join(delta.text for delta in voice.hear(event))  # type: ignore[union-attr]
             if scores is not None:
                 scored = None if event.logprob is None else Scored(event.logprob, event.top)
-                self._score(number, scores, event.token, scored)
+                hidden = self.given.skip_special_tokens is not False and spelling.is_control(event.token)
+                self._score(number, scores, event.token, scored, hidden)
         return text, scores
 
-    def _score(self, number: int, scores: dict[str, Any], token: int, scored: Scored | None) -> None:
-        spell = self.served.spelling.of
-        text = spell(token)[0]
-        scores["tokens"].append(text)
-        scores["text_offset"].append(self.offsets[number])
-        self.offsets[number] += len(text)
+    def _score(
+        self, number: int, scores: dict[str, Any], token: int, scored: Scored | None, hidden: bool
+    ) -> None:
+        """Tell a token's score; one that is `hidden` has no part in the text."""
+        spelling = self.served.spelling
+        name = spelling.name(token)
+        scores["tokens"].append(name)
+        scores["text_offset"].append(self.offsets[number].next([] if hidden else spelling.of(token)[1]))
         if scored is None:
             scores["token_logprobs"].append(None)
             scores["top_logprobs"].append(None)
             return
         scores["token_logprobs"].append(finite(scored.logprob))
-        top = {spell(other)[0]: finite(logprob) for other, logprob in scored.top}
-        scores["top_logprobs"].append({**top, text: finite(scored.logprob)})
+        top = {spelling.name(other): finite(logprob) for other, logprob in scored.top}
+        scores["top_logprobs"].append({**top, name: finite(scored.logprob)})
 
     def _choice(
         self, number: int, text: str, scores: dict[str, Any] | None, events: list[Event], first: bool
@@ -150,12 +157,23 @@ class _Talk:
     def _prompt(self, number: int) -> list[int]:
         return self.prompts[number // (self.given.n or 1)]
 
+    def _added(self, number: int) -> int:
+        """Return how many tokens a prompt begins with that do not stand in its text."""
+        given = self._given(number)
+        if not isinstance(given, str):
+            return 0
+        begin = self.given.add_special_tokens is not False
+        return len(self.served.tokenizer.beginning() if begin else []) or int(not given)
+
     def _written(self, number: int) -> str:
         """Return a prompt's text: as it was sent, or what the tokens sent say."""
+        given = self._given(number)
+        return given if isinstance(given, str) else self.served.tokenizer.decode(self._prompt(number))
+
+    def _given(self, number: int) -> Any:
+        """Return a prompt as it was sent."""
         given = self.given.prompt
-        texts = [given] if isinstance(given, str) else given
-        text = texts[number // (self.given.n or 1)]
-        return text if isinstance(text, str) else self.served.tokenizer.decode(self._prompt(number))
+        return given if isinstance(given, str) else given[number // (self.given.n or 1)]
 
     def _usage(self) -> dict[str, Any]:
         output = sum(len(voice.tokens) for voice in self.voices)

@@ -1,14 +1,17 @@
 """How a single token is written: for log-probabilities, where each token stands alone.
 
 A token may be a part of a character. Its text then holds a replacement sign; its bytes tell the truth, and
-the bytes of an answer's tokens, one after the other, are the bytes of the answer.
+the bytes of an answer's tokens, one after the other, are the bytes of the answer. Where only a name is told,
+it is made of them: bytes:\\xe4\\xb8, as OpenAI has it.
 """
 
 from __future__ import annotations
 
+import codecs
 import functools
 import json
 import re
+from collections.abc import Sequence
 
 from danlu.tokenizer.tokenizer import Tokenizer
 
@@ -33,12 +36,23 @@ class Spelling:
         layout = tokenizer.layout
         self._by_bytes = '"ByteLevel"' in json.dumps(layout.get("decoder"))
         self._added = {token["id"]: token["content"] for token in layout["added_tokens"]}
+        self._control = {token["id"] for token in layout["added_tokens"] if token["special"]}
         self.of = functools.lru_cache(maxsize=65536)(self._of)
 
     def _of(self, token: int) -> tuple[str, list[int]]:
         """Return a token's text and bytes."""
         spelled = self._bytes(token)
         return spelled.decode("utf-8", errors="replace"), list(spelled)
+
+    def name(self, token: int) -> str:
+        """Return what tells a token from all others: its text, or its bytes where they are no text."""
+        text, spelled = self.of(token)
+        parts = "".join(f"\\x{byte:02x}" for byte in spelled)
+        return f"bytes:{parts}" if text.encode() != bytes(spelled) else text
+
+    def is_control(self, token: int) -> bool:
+        """Say whether a token is none of a text's own."""
+        return token in self._control
 
     def _bytes(self, token: int) -> bytes:
         if token in self._added:
@@ -49,3 +63,19 @@ class Spelling:
         if match := BYTE.fullmatch(text):
             return bytes([int(match[1], 16)])
         return text.replace("\u2581", " ").encode()
+
+
+class Offsets:
+    """Where each token begins in the text that tokens make together."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def next(self, spelled: Sequence[int]) -> int:
+        """Return where a token of these bytes begins: at the character it is the first or a later part of."""
+        if spelled and spelled[0] & 0xC0 != 0x80:  # no later part: what is open will never be whole
+            self.end += len(self._decoder.decode(b"", final=True))
+        begin = self.end
+        self.end += len(self._decoder.decode(bytes(spelled)))
+        return begin

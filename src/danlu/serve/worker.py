@@ -9,8 +9,8 @@ Whatever touches the engine does so in its thread, between two steps. If a step 
 fail, the engine is made anew (its cache may be half written), and the server goes on. If even that fails, or
 the engine cannot answer at all, the server says why and leaves, rather than to listen and never answer.
 
-A request counts until its answer is sent, so there are never more than `slots + queue` of them, whoever reads
-how slowly.
+A request counts from before its prompt is made until its answer is sent, so there are never more than
+`slots + queue` of them, whoever reads how slowly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from danlu.base.errors import UserError
 from danlu.base.log import say
@@ -58,6 +59,8 @@ class Worker:
         self._number = itertools.count()
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._later: deque[Callable[[], None]] = deque()
+        self._vectors: set[asyncio.Future[list[list[float]]]] = set()
+        """Texts that wait to be embedded."""
         self._stopped = False
         self._warm = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,6 +89,16 @@ class Worker:
         await self._loop.run_in_executor(None, self._warm.wait)
         if self.failure:
             raise self.failure
+
+    @contextmanager
+    def preparing(self, count: int) -> Iterator[None]:
+        """Hold room for some answers while what they need is made; refuse them if there is none."""
+        self._admit(count)
+        self.open_count += count
+        try:
+            yield
+        finally:
+            self.open_count -= count
 
     def open(self, jobs: Sequence[Job], whole: bool) -> Flight:
         """Let some answers be written; refuse them if there is no room."""
@@ -140,8 +153,7 @@ class Worker:
     def stop(self) -> None:
         """Let requests still under way fail, and the thread come to its end."""
         self.draining = True
-        for flight, _ in list(self._flights.values()):
-            flight.fail(Refusal(503, "the server is shutting down; ask again in a moment"))
+        self._fail_all(Refusal(503, "the server is shutting down; ask again in a moment"))
         self._commands.put(self._halt)
 
     async def stopped(self) -> None:
@@ -209,9 +221,14 @@ class Worker:
                 self._flights.pop(index)[0].fail(problem)
 
     def _dead(self, problem: Refusal) -> None:
+        self._fail_all(problem)
+        self.leave()
+
+    def _fail_all(self, problem: Refusal) -> None:
         for flight, _ in list(self._flights.values()):
             flight.fail(problem)
-        self.leave()
+        for future in list(self._vectors):
+            _settle(future, None, problem)
 
     def _use(self) -> float:
         engine = self.engine
@@ -295,6 +312,8 @@ class Worker:
     ) -> asyncio.Future[list[list[float]]]:
         assert self._loop
         future: asyncio.Future[list[list[float]]] = self._loop.create_future()
+        self._vectors.add(future)
+        future.add_done_callback(self._vectors.discard)
 
         def work() -> None:
             if future.cancelled():
