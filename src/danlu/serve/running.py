@@ -129,13 +129,14 @@ class Server(uvicorn.Server):
 
 
 def taken_port(host: str, port: int) -> socket.socket:
-    """Return a socket bound to a place; it listens once the server runs."""
+    """Return a socket that listens at a place; who comes before the server runs waits for it."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sends small pieces at once only where it sees that this is TCP; else each token may wait 40 ms.
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
+        found.listen()  # or another server could take the same port meanwhile
         return found
     except (OSError, OverflowError) as error:
         found.close()
