@@ -248,6 +248,15 @@ def test_texts_and_chats_become_tokens_and_come_back(server):
     assert len(chat) > len(tokens(server, messages=ASKED, add_generation_prompt=False))
 
 
+def test_where_none_may_be_called_the_model_is_told_of_none(client, server):
+    asked_of, none = greedy(server, max_tokens=1), {"tools": TOOLS, "tool_choice": "none"}
+    plain, silent, told = (
+        client.chat.completions.create(**asked_of, **more).usage.prompt_tokens
+        for more in ({}, none, {"tools": TOOLS})
+    )
+    assert plain == silent < told
+
+
 def test_a_tool_that_must_be_called_is_called(client, server):
     keys = greedy(server, tools=TOOLS, max_tokens=200)
     for choice, names in (

@@ -112,6 +112,7 @@ def vllm_options(profile: Profile) -> list[str]:
     words = ["--dtype", profile.dtype, "--max-model-len", str(profile.max_model_len)]
     if profile.tool_parser:
         words += ["--enable-auto-tool-choice", "--tool-call-parser", profile.tool_parser]
+        words += ["--exclude-tools-when-tool-choice-none"]
     if profile.reasoning_parser:
         words += ["--reasoning-parser", profile.reasoning_parser]
     return words

@@ -55,7 +55,7 @@ def asked(tokenizer: Tokenizer, given: Asking, reasoning: bool = False) -> Promp
             "the last one is the assistant's, so there is nothing to answer",
             "end with the user's, or set `continue_final_message`",
         )
-    tools = [tool.given for tool in given.tools or []]
+    tools = [tool.given for tool in given.shown]
     thinking, variables = _variables(given)
     try:
         chat = encode_chat(tokenizer, messages, tools or None, begins, thinking, variables)

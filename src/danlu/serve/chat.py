@@ -31,7 +31,7 @@ async def answer(house: House, given: ChatRequest, request: Request) -> Response
         grammar = await constraints.wanted(served, given, prompt)
     if thoughts and THOUGHTS[thoughts] == "always" and not prompt.thoughts:
         thoughts = None  # the prompt has closed the thought that others leave open: all is answer
-    tools = [tool.given for tool in given.tools or []]
+    tools = [tool.given for tool in given.shown]
     form = constraints.form(served) if constraints.calling(given) else None
     options: dict[str, Any] = {"logprobs": given.top_logprobs or 0} if given.logprobs else {}
     if served.hidden(form, thoughts):

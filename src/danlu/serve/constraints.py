@@ -38,7 +38,7 @@ def form(served: Served) -> str:
 
 def calling(given: ChatRequest) -> bool:
     """Say whether the answer may hold calls."""
-    return bool(given.tools) and given.tool_choice != "none"
+    return bool(given.shown)
 
 
 async def wanted(served: Served, given: Settings, prompt: Prompt | None = None) -> Any:

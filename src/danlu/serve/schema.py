@@ -135,6 +135,11 @@ class Asking(BaseModel):
     enable_thinking: bool | None = None
     reasoning_effort: EFFORTS | None = None
 
+    @property
+    def shown(self) -> list[Tool]:
+        """Return the tools that the model is told of."""
+        return self.tools or []
+
     @model_validator(mode="after")
     def _one_way(self) -> Asking:
         if self.continue_final_message and self.add_generation_prompt:
@@ -154,6 +159,11 @@ class ChatRequest(Settings, Asking):
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     include_reasoning: bool | None = None
+
+    @property
+    def shown(self) -> list[Tool]:
+        """Return the tools that the model is told of: one that may call none would call it in plain text."""
+        return [] if self.tool_choice == "none" else self.tools or []
 
     @model_validator(mode="after")
     def _fits(self) -> ChatRequest:
