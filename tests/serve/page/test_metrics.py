@@ -2,10 +2,11 @@
 
 import json
 import random
+import threading
 
 import pytest
 
-from danlu.evaluate.tools import boxes, judge, metrics, ready, talk
+from danlu.evaluate.tools import boxes, judge, metrics, ready, settings, talk
 from danlu.tools import classic
 from scripted_peer import call, refuse, told
 
@@ -115,6 +116,60 @@ def test_a_run_is_stopped_and_a_server_that_is_gone_ends_it(page, peer):
     page("click", "#run-classic")
     page("click", "#run-stop")
     page("wait_for_selector", "#run-classic")
+
+
+def test_the_controls_of_the_chat_leave_a_run_alone(page, peer):
+    """Whatever they say, even while it runs: it asks with the settings of the evaluation, and no others."""
+    page("fill", "#system", "Never call a tool.")
+    page("click", "#part-sampling summary")
+    for name, value in {"presence_penalty": 1.5, "temperature": 2, "top_p": 0.5, "top_k": 3}.items():
+        page("fill", f"#sampling-{name}", str(value))
+    page("fill", "#extra", '{"logit_bias": {"5": -1}, "max_tokens": 1}')
+    page("evaluate", "() => setSampling('stop', ['{'])")
+    page("click", "#think-pill")
+    page("select_option", "#tool-choice", "none")
+    peer.script("chat", lambda handler: (go_on.wait(60), told("eval")(handler)), *["eval"] * 5)
+    go_on = threading.Event()
+    page.ask("hello")
+    page("click", "#tab-metrics")
+    page("click", "#run-classic")
+    page("select_option", "#model", "other")
+    go_on.set()
+    page("wait_for_selector", "#run-save")
+    chat, *asked = peer.asked
+    assert chat["messages"][0]["role"] == "system" and chat["presence_penalty"] == 1.5
+    assert chat["logit_bias"] and chat["stop"] == ["{"] and chat["chat_template_kwargs"]
+    assert len(asked) == 6
+    fixed = {"model": "tiny", **settings.Settings().as_body()}
+    of_streams = {"stream": True, "stream_options": {"include_usage": True}}
+    for request in asked:
+        assert [message["role"] for message in request["messages"]] == ["user"]
+        rest = {name: request[name] for name in request.keys() - {"path", "headers", "messages", "tools"}}
+        assert rest == fixed | of_streams
+
+
+def test_a_cases_own_system_message_is_sent(page, peer, tmp_path):
+    file = tmp_path / "cases.jsonl"
+    case = {"id": "1", "system": "of the case", "questions": [{"user": "hello"}]}
+    file.write_text(json.dumps(case), encoding="utf-8")
+    page("fill", "#system", "of the chat")
+    peer.script("ok")
+    page("click", "#tab-metrics")
+    page("set_input_files", "#metrics input[type=file]", str(file))
+    page("click", "#run-own")
+    page("wait_for_selector", "#run-save")
+    assert [message["content"] for message in peer.asked[0]["messages"]] == ["of the case", "hello"]
+
+
+def test_a_run_ends_when_another_endpoint_is_chosen(page, peer):
+    peer.script(lambda handler: handler.rfile.read(1))  # never answers
+    page("click", "#tab-metrics")
+    page("click", "#run-classic")
+    page("wait_for_selector", "#run-stop")
+    page("fill", "#endpoint", f"{peer.url}/else")
+    page("press", "#endpoint", "Enter")
+    page("wait_for_selector", "#run-classic")
+    assert len(peer.asked) == 1
 
 
 def answered(chance: random.Random, question, names: list[str]) -> tuple[list[dict[str, str]], str]:
