@@ -218,6 +218,31 @@ def test_a_tool_is_shown_to_the_model_as_training_shows_it(server):
     assert told["prompt_token_ids"] == expected
 
 
+NARROW = [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 1.0}]
+
+
+@pytest.mark.parametrize("narrow", NARROW, ids=lambda keys: next(iter(keys)))
+def test_where_only_the_likeliest_is_left_chance_has_no_say(server, narrow):
+    def said(**keys):
+        return chat(server, "hi", max_tokens=24, ignore_eos=True, return_token_ids=True, **keys)["choices"]
+
+    greedy = said(temperature=0)[0]["token_ids"]
+    free = [each["token_ids"] for each in said(temperature=2.0, seed=1, n=3)]
+    assert greedy not in free
+    assert [each["token_ids"] for each in said(temperature=2.0, seed=1, n=3, **narrow)] == [greedy] * 3
+
+
+@pytest.mark.parametrize("name", ["presence_penalty", "frequency_penalty", "repetition_penalty"])
+def test_what_was_said_is_said_less_where_that_costs(server, name):
+    def distinct(**keys):
+        told = chat(
+            server, "hi", max_tokens=60, temperature=0, ignore_eos=True, return_token_ids=True, **keys
+        )
+        return len(set(told["choices"][0]["token_ids"]))
+
+    assert distinct(**{name: 2.0}) > distinct()
+
+
 def test_seeds_of_several_answers_follow_each_other(server):
     several = chat(server, "hi", temperature=1.0, seed=7, n=3)["choices"]
     alone = [chat(server, "hi", temperature=1.0, seed=seed)["choices"][0] for seed in (7, 8, 9)]
