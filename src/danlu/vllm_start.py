@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import click
 
@@ -164,7 +165,7 @@ def how_to_talk(chosen: Plan) -> str:
     path, asked = "/v1/chat/completions", '"messages": [{"role": "user", "content": "你好"}]'
     if not chosen.profile.chat_template:
         path, asked = "/v1/completions", '"prompt": "从前", "max_tokens": 32'
-    words = ["curl", f"{chosen.url}{path}", "-H 'Content-Type: application/json'"]
+    words = ["curl", shlex.quote(f"{chosen.url}{path}"), "-H 'Content-Type: application/json'"]
     words += [f'-H "Authorization: Bearer ${KEY}"'] if chosen.key else []
     words.append(f"""-d '{{"model": "{chosen.name}", {asked}}}'""")
     lines = [f"{chosen.url}/v1 answers as {chosen.name}:", f"  {' '.join(words)}"]

@@ -42,3 +42,31 @@ def loopback(host: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return False
+
+
+def literal(host: str) -> str:
+    """Return the address that servers take `localhost` for; any other host as it is."""
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def bracketed(host: str) -> str:
+    """Return a host as it is written before a port.
+
+    >>> bracketed("127.0.0.1"), bracketed("::1")
+    ('127.0.0.1', '[::1]')
+    """
+    return f"[{host}]" if ":" in host else host
+
+
+def url(host: str, port: int) -> str:
+    """Return where a server that listens there is asked from here: of all addresses, at the loopback.
+
+    >>> url("0.0.0.0", 80), url("::", 80), url("10.0.0.1", 80)
+    ('http://127.0.0.1:80', 'http://[::1]:80', 'http://10.0.0.1:80')
+    """
+    host = literal(host)
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(host)
+        if address.is_unspecified:
+            host = "127.0.0.1" if address.version == 4 else "::1"
+    return f"http://{bracketed(host)}:{port}"

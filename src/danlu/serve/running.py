@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from danlu.base.errors import UserError
+from danlu.serve import address
 from danlu.serve.worker import Worker
 
 LOOK = 0.05
@@ -175,9 +176,7 @@ def _listener(port: int) -> str:
 
 def place(sock: socket.socket) -> str:
     """Return the URL of a bound socket; of all addresses, the one that works here."""
-    host, port = sock.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return address.url(*sock.getsockname()[:2])
 
 
 def run(server: Server, sock: socket.socket) -> None:

@@ -6,6 +6,7 @@ The server is a stand-in in vLLM's place (`stand_in.py`), a process like any oth
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shlex
@@ -20,6 +21,7 @@ import psutil
 import pytest
 
 from danlu.base.errors import UserError
+from danlu.cli import main
 from danlu.serve.vllm import process, state
 from danlu.serve.vllm.failures import explain
 from serve.vllm.exports import export
@@ -56,6 +58,17 @@ def free_port() -> int:
 def danlu(*words: object, do: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "danlu", "vllm", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | env | {"STAND_IN": do})
+
+
+def refused(capsys, *words: object) -> list[str]:
+    """Return the two lines of a command's refusal."""
+    with pytest.raises(SystemExit) as ended:
+        main(["vllm", *map(str, words)])
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("error:"))
+    assert len(lines) == at + 2
+    return lines[at:]
 
 
 def detached(place, port: int, do: str = "", *words: object, **env: str) -> state.Server:
@@ -215,6 +228,38 @@ def test_a_port_is_given_once(place):
         other.listen()
         taken = danlu(place / "sft-hf", "--port", other.getsockname()[1])
     assert taken.returncode == 2 and "address already in use" in taken.stderr
+
+
+@pytest.mark.parametrize("below", ["file/state", "file", "x" * 300])
+def test_a_folder_that_cannot_hold_what_is_remembered_is_named(place, monkeypatch, capsys, below):
+    (place / "file").touch()
+    monkeypatch.setenv("DANLU_STATE", str(place / below))
+    said = refused(capsys, place / "sft-hf", "--port", free_port())
+    assert f"error: {place / below}" in said[0] and "try: DANLU_STATE=DIR" in said[1]
+    monkeypatch.delenv("DANLU_STATE")
+    monkeypatch.setenv("XDG_STATE_HOME", str(place / ("x" * 300)))
+    said = refused(capsys, place / "sft-hf", "--port", free_port())
+    assert "xxx/danlu/serve/" in said[0] and "try: DANLU_STATE=DIR" in said[1]
+    monkeypatch.setenv("DANLU_STATE", str(place / "state"))
+
+
+def test_a_server_that_cannot_be_remembered_is_not_left_running(place, monkeypatch, capsys):
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    begun = []
+    begin = process.begin
+    monkeypatch.setattr(process, "begin", lambda *words: begun.append(begin(*words)) or begun[-1])
+    monkeypatch.setattr("danlu.base.paths.write_text", full)
+    said = refused(capsys, place / "sft-hf", "--port", free_port())
+    assert "cannot be used to remember servers: no space left on device" in said[0]
+    assert process.group(begun[0].pid) == {}
+
+
+def test_a_host_that_is_no_address_of_this_one_is_refused(place, capsys):
+    port = free_port()
+    said = refused(capsys, place / "sft-hf", "--port", port, "--host", "2001:db8::1", "--insecure")
+    assert f"error: [2001:db8::1]:{port}: " in said[0] and "try: --host 127.0.0.1" in said[1]
 
 
 def test_of_several_servers_one_must_be_named(place):

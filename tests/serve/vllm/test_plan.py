@@ -15,6 +15,7 @@ import pytest
 from danlu.base.errors import UserError
 from danlu.cli import main
 from danlu.serve.vllm.plan import Wish, plan
+from danlu.vllm_start import how_to_talk
 from serve.vllm.exports import MOE, export
 from shell import ROOT
 
@@ -196,6 +197,33 @@ def test_other_containers_are_named_by_the_matrix(tmp_path, nvidia):
     assert option(command, "--gpus") == '"device=1,2"'
 
 
+@pytest.mark.parametrize(
+    ("host", "published", "url"),
+    [
+        ("127.0.0.1", "127.0.0.1:8100:8100", "http://127.0.0.1:8100"),
+        ("localhost", "127.0.0.1:8100:8100", "http://127.0.0.1:8100"),
+        ("::1", "[::1]:8100:8100", "http://[::1]:8100"),
+        ("0.0.0.0", "0.0.0.0:8100:8100", "http://127.0.0.1:8100"),
+        ("::", "[::]:8100:8100", "http://[::1]:8100"),
+        ("0::0", "[::]:8100:8100", "http://[::1]:8100"),
+        ("fd00::5", "[fd00::5]:8100:8100", "http://[fd00::5]:8100"),
+    ],
+)
+def test_a_container_s_port_and_the_url_are_written_for_any_address(tmp_path, host, published, url):
+    folder = str(export(tmp_path / "x-hf"))
+    made = plan(Wish(folder, host=host, port=8100, insecure=True, runtime="docker"))
+    assert option(made.command, "--publish") == published
+    assert made.url == url
+    assert shlex.split(how_to_talk(made).splitlines()[1])[1] == f"{url}/v1/chat/completions"
+    here = plan(Wish(folder, host=host, port=8100, insecure=True))
+    assert here.url == url and option(here.command, "--host") == host
+
+
+def test_the_line_to_paste_quotes_what_a_shell_would_read_as_a_pattern(tmp_path):
+    made = plan(Wish(str(export(tmp_path / "x-hf")), host="::1"))
+    assert "curl 'http://[::1]:8000/v1/chat/completions' -H" in how_to_talk(made)
+
+
 def test_the_vllm_of_a_container_is_given_adapters_where_it_sees_them(tmp_path):
     adapter = tmp_path / "poet"
     adapter.mkdir()
@@ -272,6 +300,7 @@ def test_a_card_without_bfloat16_gets_another_format_and_says_so(tmp_path, nvidi
         ({"host": "0.0.0.0"}, "anybody who reaches this host could use the server", "--api-key"),
         ({"dtype": "int3"}, "--dtype int3: not a number format", "float32"),
         ({"max_model_len": 5000}, "--max-model-len 5000: the model reads 4096", "at most 4096"),
+        ({"host": "a-name", "insecure": True, "runtime": "docker"}, "--host a-name: no IP", "127.0.0.1"),
         ({"device": "gpu"}, "there is no device 'gpu'", "did you mean"),
         ({"device": "cuda"}, "--device cuda: no /dev/nvidia", "auto"),
         ({"folder": "nowhere"}, "nowhere: no such folder", "export"),

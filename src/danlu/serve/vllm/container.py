@@ -6,13 +6,16 @@ The key comes from the environment of `docker run`, not from its words, which ev
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from danlu.base.errors import UserError
 from danlu.device import containers
 from danlu.device.containers import engine
 from danlu.device.hosting import Kind
+from danlu.serve.address import bracketed, literal
 
 MODEL = "/model"
 
@@ -35,6 +38,21 @@ def mounts(adapters: Sequence[tuple[str, str]]) -> dict[str, str]:
     return {str(Path(folder).resolve()): f"/adapters/{name}" for name, folder in adapters}
 
 
+def published(host: str) -> str:
+    """Return a host as `--publish` takes it: an address and no name, brackets around IPv6.
+
+    >>> published("localhost"), published("::1")
+    ('127.0.0.1', '[::1]')
+    """
+    try:
+        return bracketed(str(ipaddress.ip_address(literal(host))))
+    except ValueError:
+        raise UserError(
+            f"--host {host}: no IP address, and a container's port is published on nothing else",
+            "127.0.0.1, or 0.0.0.0 for all of them",
+        ) from None
+
+
 def run(
     name: str,
     image: str,
@@ -48,7 +66,7 @@ def run(
     """Return the command that runs a Python module of an image in a container of that name."""
     words = [engine(), "run", "--rm", "--init", "--name", name, "--label", "danlu=1"]
     words += kind.container(numbers)
-    words += ["--publish", f"{address.host}:{address.port}:{address.port}"]
+    words += ["--publish", f"{published(address.host)}:{address.port}:{address.port}"]
     for folder, place in folders.items():
         words += ["--volume", f"{folder}:{place}:ro"]
     for key, value in environment.items():

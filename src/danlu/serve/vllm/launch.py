@@ -9,6 +9,7 @@ stop(server)              nothing of it is left
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -20,7 +21,7 @@ from typing import Any
 
 from danlu.base.errors import UserError
 from danlu.device.containers import engine
-from danlu.serve.address import KEY
+from danlu.serve.address import KEY, bracketed
 from danlu.serve.vllm import process, state
 from danlu.serve.vllm.failures import death
 from danlu.serve.vllm.plan import UNSET, Plan
@@ -100,13 +101,17 @@ def begin(plan: Plan, folder: str) -> Attended:
         command=list(plan.command),
         container=plan.container,
     )
-    server.place.mkdir(parents=True, exist_ok=True)
+    server.make_place()
     try:
         child = process.begin(plan.command, environment(plan), server.log)
     except OSError as error:
         raise UserError(f"{plan.command[0]}: cannot be run: {error.strerror}", "danlu vllm --help") from None
     server.pid, server.identity = child.pid, process.identity(child.pid)
-    server.write()
+    try:
+        server.write()
+    except UserError:  # nobody would find it again
+        stop(server)
+        raise
     return Attended(server, child)
 
 
@@ -129,14 +134,16 @@ def need_port(plan: Plan) -> None:
             f"danlu vllm stop {plan.port}, or --port N",
         )
     family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind((plan.host, plan.port))
-        except OSError as error:
-            raise UserError(
-                f"{plan.host}:{plan.port}: {(error.strerror or str(error)).lower()}", "--port N"
-            ) from None
+    except OSError as error:
+        ports = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        raise UserError(
+            f"{bracketed(plan.host)}:{plan.port}: {(error.strerror or str(error)).lower()}",
+            "--port N" if ports else "--host 127.0.0.1, or 0.0.0.0 for all addresses of this host",
+        ) from None
 
 
 def ready(attended: Attended, plan: Plan, timeout: float) -> list[str]:
@@ -180,7 +187,8 @@ def attend(attended: Attended, what: str) -> bool:
 def stop(server: Server, patience: float = process.PATIENCE) -> bool:
     """End a server with all its processes; return whether it had to be killed."""
     server.stopping = True
-    server.write()
+    with contextlib.suppress(UserError):  # a full disk saves no server
+        server.write()
     killed = process.end(server.pid, server.identity, server.members, patience)
     if server.container:  # its client may have gone without it
         subprocess.run([engine(), "rm", "--force", server.container], capture_output=True, check=False)

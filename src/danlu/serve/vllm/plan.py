@@ -23,6 +23,7 @@ from danlu.base import paths
 from danlu.base.errors import UserError
 from danlu.device import hosting
 from danlu.generate.profile import Profile, vllm_options
+from danlu.serve import address
 from danlu.serve.address import KEY, need_key
 from danlu.serve.vllm import container
 from danlu.serve.vllm.degree import degree
@@ -86,8 +87,7 @@ class Plan:
     @property
     def url(self) -> str:
         """Return where it answers, as seen from this host."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(self.host, self.host)
-        return f"http://{host}:{self.port}"
+        return address.url(self.host, self.port)
 
     def shown(self) -> str:
         """Return the command as a line to paste; a key is named, not told."""

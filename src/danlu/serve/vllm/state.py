@@ -9,11 +9,13 @@ number and the time of birth that the file tells, so a number that was given awa
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,11 +58,18 @@ class Server:
         """Return the processes of it that still run."""
         return process.members(self.pid, self.identity, self.members)
 
+    def make_place(self) -> None:
+        """Make the folder of its files, and an empty log."""
+        with home_named():
+            self.place.mkdir(parents=True, exist_ok=True)
+            self.log.unlink(missing_ok=True)  # made anew, it shows that the folder can be written
+            self.log.touch()
+
     def write(self) -> None:
         """Keep it for later commands."""
-        paths.write_text(
-            self.place / FILE, json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2)
-        )
+        text = json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2)
+        with home_named():
+            paths.write_text(self.place / FILE, text)
 
     def forget(self) -> None:
         """Take it from the list; its log stays."""
@@ -72,16 +81,30 @@ def home() -> Path:
     chosen = os.environ.get("DANLU_STATE")
     if not chosen:
         base = Path(os.environ.get("XDG_STATE_HOME") or Path(os.path.expanduser("~"), ".local/state"))
-        there = next(path for path in (base, *base.parents) if path.exists())
+        there = next(path for path in (base, *base.parents) if os.path.exists(path))
         writable = os.access(there, os.W_OK)
         chosen = str(base / "danlu" if writable else Path(tempfile.gettempdir(), f"danlu-{os.getuid()}"))
     return Path(chosen) / "serve" / platform.node()
 
 
+@contextlib.contextmanager
+def home_named() -> Iterator[None]:
+    """Say of what fails in that folder where it lies, and how to choose another."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{home()}: cannot be used to remember servers: {(error.strerror or str(error)).lower()}",
+            "DANLU_STATE=DIR, a folder you can write to",
+        ) from None
+
+
 def servers() -> list[Server]:
     """Return the servers that were started here and not stopped, by port."""
     found = []
-    for file in sorted(home().glob(f"*/{FILE}"), key=lambda path: int(path.parent.name)):
+    with home_named():
+        files = sorted(home().glob(f"*/{FILE}"), key=lambda path: int(path.parent.name))
+    for file in files:
         try:
             told = json.loads(file.read_text(encoding="utf-8"))
             told["members"] = {int(pid): who for pid, who in told["members"].items()}
