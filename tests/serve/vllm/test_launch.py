@@ -120,8 +120,10 @@ def test_in_the_foreground_a_signal_ends_all_of_it(place, number):
                 break
         server = state.find(str(port))
         ours.send_signal(number)
+        began = time.monotonic()
         assert "ending vLLM" in ours.stderr.read()
     assert ours.returncode == 0
+    assert time.monotonic() - began < process.PATIENCE / 2, "its child is not waited for as it is"
     assert process.group(server.pid) == {} and state.servers() == []
 
 

@@ -15,7 +15,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -78,22 +78,18 @@ def end(leader: int, who: str, known: Mapping[int, str], patience: float = PATIE
     known = {**known, **members(leader, who, known)}
     if identity(leader) == who:
         send([leader], signal.SIGTERM)
-    else:
-        send(members(leader, who, known), signal.SIGTERM)
-    if gone(leader, who, known, patience):
-        return False
-    send(members(leader, who, known), signal.SIGTERM)
-    if gone(leader, who, known, LAST_PATIENCE):
-        return False
-    send(members(leader, who, known), signal.SIGKILL)
-    gone(leader, who, known, LAST_PATIENCE)
+        passed(lambda: identity(leader) != who, leader, patience)
+    for what in (signal.SIGTERM, signal.SIGKILL):  # what it has not ended itself
+        send(members(leader, who, known), what)
+        if passed(lambda: not members(leader, who, known), leader, LAST_PATIENCE):
+            return what is signal.SIGKILL
     return True
 
 
-def gone(leader: int, who: str, known: Mapping[int, str], patience: float) -> bool:
-    """Wait until nothing of a server is left, or patience is."""
+def passed(done: Callable[[], bool], leader: int, patience: float) -> bool:
+    """Wait until something of a server has come to pass, or patience is at its end."""
     until = time.monotonic() + patience
-    while members(leader, who, known):
+    while not done():
         if time.monotonic() > until:
             return False
         with contextlib.suppress(ChildProcessError):  # not a child of ours: then another reaps it
