@@ -39,3 +39,8 @@ def export(folder: Path, profile: dict[str, Any] | None = None, **config: Any) -
     (folder / "serve.json").write_text(json.dumps(told), encoding="utf-8")
     (folder / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
     return folder
+
+
+def option(command, name: str) -> str:
+    """Return what a command's option says."""
+    return command[command.index(name) + 1]

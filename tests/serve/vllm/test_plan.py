@@ -15,74 +15,10 @@ import pytest
 from danlu.base.errors import UserError
 from danlu.cli import main
 from danlu.serve.vllm.plan import Wish, plan
-from danlu.vllm_start import how_to_talk
-from serve.vllm.exports import MOE, export
+from serve.vllm.exports import MOE, export, option
 from shell import ROOT
 
-SMI = """\
-+------------------------------------------------------------------------------------------------+
-| npu-smi 24.1.0                   Version: 24.1.0                                               |
-+---------------------------+---------------+----------------------------------------------------+
-| NPU   Name                | Health        | Power(W)    Temp(C)           Hugepages-Usage(page)|
-| Chip                      | Bus-Id        | AICore(%)   Memory-Usage(MB)  HBM-Usage(MB)        |
-+===========================+===============+====================================================+
-| 0     {chip:<20}| OK            | 68.2        37                0    / 0             |
-| 0                         | 0000:C1:00.0  | 0           0    / 0          3363 / 65536         |
-+===========================+===============+====================================================+
-"""
-CPU_FLAGS = "flags : fpu sse4_2 avx avx2 avx512f"
-
-
-@pytest.fixture(autouse=True)
-def bare(monkeypatch, tmp_path):
-    """A host with no accelerator, a vLLM of its own, and nothing set by whoever runs the tests."""
-    for name in ("DANLU_API_KEY", "VLLM_CPU_KVCACHE_SPACE", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
-        monkeypatch.delenv(name, raising=False)
-    python = tmp_path / "env/bin/python"
-    python.parent.mkdir(parents=True)
-    python.symlink_to(sys.executable)
-    monkeypatch.setenv("DANLU_VLLM_PYTHON", str(python))
-    monkeypatch.setenv("HOST_ROOT", str(tmp_path / "host"))
-    (tmp_path / "host/proc").mkdir(parents=True)
-    (tmp_path / "host/proc/cpuinfo").write_text(CPU_FLAGS)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'tools'}:{os.environ['PATH']}")
-    return python
-
-
-@pytest.fixture
-def host(tmp_path):
-    """Make of it a host with cards."""
-
-    def made(node: str, count: int, tool: str, says: str) -> None:
-        (tmp_path / "host/dev").mkdir()
-        for number in range(count):
-            (tmp_path / f"host/dev/{node}{number}").touch()
-        (tmp_path / "tools").mkdir()
-        (tmp_path / "tools" / "says").write_text(says)
-        script = tmp_path / "tools" / tool
-        script.write_text(f"#!/bin/sh\ncat {shlex.quote(str(tmp_path / 'tools/says'))}\n")
-        script.chmod(0o755)
-
-    return made
-
-
-@pytest.fixture
-def ascend(host, tmp_path):
-    def made(chip="910B3", count=8):
-        host("davinci", count, "npu-smi", SMI.format(chip=chip))
-        for node in ("davinci_manager", "devmm_svm", "hisi_hdc"):
-            (tmp_path / "host/dev" / node).touch()
-
-    return made
-
-
-@pytest.fixture
-def nvidia(host):
-    return lambda says="NVIDIA A100-SXM4-80GB, 8.0", count=4: host("nvidia", count, "nvidia-smi", says + "\n")
-
-
-def option(command, name: str) -> str:
-    return command[command.index(name) + 1]
+pytestmark = pytest.mark.usefixtures("bare")
 
 
 def test_parsers_template_format_and_length_are_the_profile_s(tmp_path, bare):
@@ -195,33 +131,6 @@ def test_other_containers_are_named_by_the_matrix(tmp_path, nvidia):
     command = plan(Wish(folder, runtime="docker", devices=(1, 2))).command
     assert any(word.startswith("vllm/vllm-openai:v") for word in command)
     assert option(command, "--gpus") == '"device=1,2"'
-
-
-@pytest.mark.parametrize(
-    ("host", "published", "url"),
-    [
-        ("127.0.0.1", "127.0.0.1:8100:8100", "http://127.0.0.1:8100"),
-        ("localhost", "127.0.0.1:8100:8100", "http://127.0.0.1:8100"),
-        ("::1", "[::1]:8100:8100", "http://[::1]:8100"),
-        ("0.0.0.0", "0.0.0.0:8100:8100", "http://127.0.0.1:8100"),
-        ("::", "[::]:8100:8100", "http://[::1]:8100"),
-        ("0::0", "[::]:8100:8100", "http://[::1]:8100"),
-        ("fd00::5", "[fd00::5]:8100:8100", "http://[fd00::5]:8100"),
-    ],
-)
-def test_a_container_s_port_and_the_url_are_written_for_any_address(tmp_path, host, published, url):
-    folder = str(export(tmp_path / "x-hf"))
-    made = plan(Wish(folder, host=host, port=8100, insecure=True, runtime="docker"))
-    assert option(made.command, "--publish") == published
-    assert made.url == url
-    assert shlex.split(how_to_talk(made).splitlines()[1])[1] == f"{url}/v1/chat/completions"
-    here = plan(Wish(folder, host=host, port=8100, insecure=True))
-    assert here.url == url and option(here.command, "--host") == host
-
-
-def test_the_line_to_paste_quotes_what_a_shell_would_read_as_a_pattern(tmp_path):
-    made = plan(Wish(str(export(tmp_path / "x-hf")), host="::1"))
-    assert "curl 'http://[::1]:8000/v1/chat/completions' -H" in how_to_talk(made)
 
 
 def test_the_vllm_of_a_container_is_given_adapters_where_it_sees_them(tmp_path):
