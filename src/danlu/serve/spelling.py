@@ -47,8 +47,9 @@ class Spelling:
     def name(self, token: int) -> str:
         """Return what tells a token from all others: its text, or its bytes where they are no text."""
         text, spelled = self.of(token)
-        parts = "".join(f"\\x{byte:02x}" for byte in spelled)
-        return f"bytes:{parts}" if text.encode() != bytes(spelled) else text
+        if text.encode() == bytes(spelled):
+            return text
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in spelled)
 
     def is_control(self, token: int) -> bool:
         """Say whether a token is none of a text's own."""
