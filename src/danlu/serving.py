@@ -10,6 +10,7 @@ template), so that it answers as it was trained.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +25,7 @@ WORDS = {
         "loading": "loading {folder}",
         "ready": "{name} is served at {url} ({slots} answers at once, {length} tokens each)",
         "page": "  page    {url}/",
-        "curl": "  ask     curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} "
+        "curl": "  ask     curl {chat} -H 'Content-Type: application/json'{key} "
         '-d \'{{"messages": [{{"role": "user", "content": "hello"}}]}}\'',
         "client": "  Python  OpenAI(base_url='{url}/v1', api_key='{secret}').chat.completions"
         ".create(model='{name}', messages=[...])",
@@ -35,7 +36,7 @@ WORDS = {
         "loading": "正在读取 {folder}",
         "ready": "{name} 已在 {url} 提供服务（同时回答 {slots} 个请求，每个至多 {length} 个 token）",
         "page": "  页面    {url}/",
-        "curl": "  提问    curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} "
+        "curl": "  提问    curl {chat} -H 'Content-Type: application/json'{key} "
         '-d \'{{"messages": [{{"role": "user", "content": "你好"}}]}}\'',
         "client": "  Python  OpenAI(base_url='{url}/v1', api_key='{secret}').chat.completions"
         ".create(model='{name}', messages=[...])",
@@ -148,6 +149,7 @@ def command(
             key = " -H 'Authorization: Bearer KEY'" if keys else ""
             values = {"name": model.name, "url": url, "slots": slots, "length": model.max_len, "key": key}
             values["secret"] = "KEY" if keys else "none"
+            values["chat"] = shlex.quote(f"{url}/v1/chat/completions")  # brackets are a shell's pattern
             for line in ("ready", "page", "curl", "client", "stop"):
                 print(words[line].format(**values), file=sys.stderr, flush=True)
 

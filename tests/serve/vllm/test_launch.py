@@ -245,6 +245,15 @@ def test_a_folder_that_cannot_hold_what_is_remembered_is_named(place, monkeypatc
     monkeypatch.setenv("DANLU_STATE", str(place / "state"))
 
 
+@pytest.mark.parametrize("name", ["8123", "mine"])
+def test_what_is_remembered_and_cannot_be_read_is_named(place, capsys, name):
+    strange = state.home() / name / state.FILE
+    strange.mkdir(parents=True)
+    said = refused(capsys, "status")
+    assert f"error: {strange}: cannot be read" in said[0] and "try: delete it" in said[1]
+    strange.rmdir()
+
+
 def test_a_server_that_cannot_be_remembered_is_not_left_running(place, monkeypatch, capsys):
     def full(path: Path, text: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -103,15 +103,17 @@ def servers() -> list[Server]:
     """Return the servers that were started here and not stopped, by port."""
     found = []
     with home_named():
-        files = sorted(home().glob(f"*/{FILE}"), key=lambda path: int(path.parent.name))
+        files = list(home().glob(f"*/{FILE}"))
     for file in files:
         try:
             told = json.loads(file.read_text(encoding="utf-8"))
             told["members"] = {int(pid): who for pid, who in told["members"].items()}
             found.append(Server(**told))
-        except (ValueError, TypeError, KeyError) as error:
+        except FileNotFoundError:  # another command has stopped it meanwhile
+            continue
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{file}: cannot be read: {error}", "delete it") from None
-    return found
+    return sorted(found, key=lambda server: server.port)
 
 
 def find(which: str | None) -> Server:
