@@ -26,7 +26,7 @@ async def answer(house: House, given: ChatRequest, request: Request) -> Response
     served = house.served
     served.adapter(given.model)
     thoughts = served.profile.reasoning_parser
-    with house.worker.preparing(given.n or 1):
+    with house.worker.room_for(given.n or 1):
         prompt = await beside(request, lambda: asking.asked(served.tokenizer, given, bool(thoughts)))
         grammar = await constraints.wanted(served, given, prompt)
     if thoughts and THOUGHTS[thoughts] == "always" and not prompt.thoughts:

@@ -27,8 +27,7 @@ async def answer(house: House, given: CompletionRequest, request: Request) -> Re
     served = house.served
     served.adapter(given.model)
     begin = given.add_special_tokens is not False
-    several = isinstance(given.prompt, list) and not isinstance(given.prompt[0], int)
-    with house.worker.preparing((given.n or 1) * (len(given.prompt) if several else 1)):
+    with house.worker.room_for(len(one_by_one(given.prompt)) * (given.n or 1)):
         prompts = await beside(request, lambda: prompts_of(served, given.prompt, begin))
         grammar = await constraints.wanted(served, given)
     options: dict[str, Any] = {}
@@ -42,16 +41,18 @@ async def answer(house: House, given: CompletionRequest, request: Request) -> Re
     )
 
 
+def one_by_one(given: Any) -> list[Any]:
+    """Return one or several texts, or tokens in their place, as several."""
+    return [given] if isinstance(given, str) or isinstance(given[0], int) else list(given)
+
+
 def prompts_of(served: Served, given: Any, begin: bool) -> list[list[int]]:
     """Return the tokens of one or several texts, or those given."""
-    if isinstance(given, str):
-        given = [given]
-    if isinstance(given[0], int):
-        return [given]
-    if isinstance(given[0], str):
-        found = [asking.text_ids(served.tokenizer, text, begin) for text in given]
-        return [ids or [served.tokenizer.eos_id] for ids in found]
-    return list(given)
+    texts = one_by_one(given)
+    if not isinstance(texts[0], str):
+        return texts
+    found = [asking.text_ids(served.tokenizer, text, begin) for text in texts]
+    return [ids or [served.tokenizer.eos_id] for ids in found]
 
 
 class _Talk:
@@ -63,6 +64,7 @@ class _Talk:
         self.served = house.served
         self.given = given
         self.flight = flight
+        self.sent = one_by_one(given.prompt)
         self.prompts = prompts
         with_stop = bool(given.include_stop_str_in_output)
         self.voices = [Voice(None, str, with_stop=with_stop) for _ in flight.jobs]
@@ -159,21 +161,20 @@ class _Talk:
 
     def _added(self, number: int) -> int:
         """Return how many tokens a prompt begins with that do not stand in its text."""
-        given = self._given(number)
-        if not isinstance(given, str):
+        sent = self._sent(number)
+        if not isinstance(sent, str):
             return 0
         begin = self.given.add_special_tokens is not False
-        return len(self.served.tokenizer.beginning() if begin else []) or int(not given)
+        return len(self.served.tokenizer.beginning() if begin else []) or int(not sent)
 
     def _written(self, number: int) -> str:
         """Return a prompt's text: as it was sent, or what the tokens sent say."""
-        given = self._given(number)
-        return given if isinstance(given, str) else self.served.tokenizer.decode(self._prompt(number))
+        sent = self._sent(number)
+        return sent if isinstance(sent, str) else self.served.tokenizer.decode(sent)
 
-    def _given(self, number: int) -> Any:
+    def _sent(self, number: int) -> str | list[int]:
         """Return a prompt as it was sent."""
-        given = self.given.prompt
-        return given if isinstance(given, str) else given[number // (self.given.n or 1)]
+        return self.sent[number // (self.given.n or 1)]
 
     def _usage(self) -> dict[str, Any]:
         output = sum(len(voice.tokens) for voice in self.voices)

@@ -24,7 +24,7 @@ async def embeddings(house: House, given: EmbeddingRequest, request: Request) ->
     width = served.model.cfg.hidden_size
     if given.dimensions is not None and given.dimensions > width:
         raise wrong("dimensions", f"found {given.dimensions}", f"1 to {width}")
-    with house.worker.preparing(1):
+    with house.worker.room_for(1):
         prompts = await beside(request, lambda: prompts_of(served, given.input, True))
     for number, prompt in enumerate(prompts):
         wishes.check(served, prompt, "input")

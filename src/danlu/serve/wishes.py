@@ -81,7 +81,7 @@ def jobs(
     asked = sampling(served, given)
     most, name = most_tokens(given)
     adapter = served.adapter(given.model)
-    param = "messages" if hasattr(given, "messages") else "prompt"
+    param = "messages" if isinstance(given, ChatRequest) else "prompt"
     for prompt in prompts:
         check(served, prompt)
         if problem := too_long(prompt, served.max_len, most, name, param):

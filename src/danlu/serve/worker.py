@@ -91,8 +91,8 @@ class Worker:
             raise self.failure
 
     @contextmanager
-    def preparing(self, count: int) -> Iterator[None]:
-        """Hold room for some answers while what they need is made; refuse them if there is none."""
+    def room_for(self, count: int) -> Iterator[None]:
+        """Hold room for some answers meanwhile; refuse them if there is none."""
         self._admit(count)
         self.open_count += count
         try:
@@ -130,25 +130,23 @@ class Worker:
 
     async def embed(self, prompts: Sequence[Sequence[int]], adapter: str = "") -> list[list[float]]:
         """Return a vector for each text."""
-        self._admit(1)
         assert self._loop
-        self.open_count += 1
-        self.meters.prompt.add(sum(map(len, prompts)))
         found: list[asyncio.Future[list[list[float]]]] = []
         end = self._loop.time() + self.timeout
         vectors: list[list[float]] = []
-        try:
-            for start in range(0, len(prompts), TOGETHER):
-                found.append(self._later_done(prompts[start : start + TOGETHER], adapter))
-            for group in found:
-                vectors += await asyncio.wait_for(group, max(0.0, end - self._loop.time()))
-            return vectors
-        except asyncio.TimeoutError:
-            raise self._too_late() from None
-        finally:
-            self.open_count -= 1
-            for group in found:
-                group.cancel()
+        with self.room_for(1):
+            self.meters.prompt.add(sum(map(len, prompts)))
+            try:
+                for start in range(0, len(prompts), TOGETHER):
+                    found.append(self._later_done(prompts[start : start + TOGETHER], adapter))
+                for group in found:
+                    vectors += await asyncio.wait_for(group, max(0.0, end - self._loop.time()))
+                return vectors
+            except asyncio.TimeoutError:
+                raise self._too_late() from None
+            finally:
+                for group in found:
+                    group.cancel()
 
     def stop(self) -> None:
         """Let requests still under way fail, and the thread come to its end."""
