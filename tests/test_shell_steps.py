@@ -269,7 +269,7 @@ def test_steps_in_turn_tell_how_long_each_took(tmp_path):
         (clone / f"launch/{name}.sh").chmod(0o755)
     done = call("bash", "run_all.sh", "one", "two", cwd=clone)
     assert "step 2 of 2: two" in done.stderr
-    assert re.search(r"all done: one \d s; two \d s\n", done.stderr)
+    assert re.search(r"all done: one [01] s; two [01] s\n", done.stderr)
     assert "steps_in_turn" in said("declare -f steps_in_turn")
 
 

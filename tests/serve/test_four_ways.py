@@ -71,10 +71,9 @@ def ask_all(place: Path, conversations: list[ways.Asked], dtype: str, device: st
     told: dict[str, list[list[int]]] = {}
     servers = {
         "built-in": lambda: serving(served.load(folder, NAME, device, dtype, None, {}), slots=ways.TOGETHER),
-        "vllm": lambda: vllm(folder, place, "--dtype", dtype),
     }
-    if device != "cpu":
-        del servers["vllm"]
+    if device == "cpu":
+        servers["vllm"] = lambda: vllm(folder, place, "--dtype", dtype)
     for name, begin in servers.items():
         with begin() as running:
             url = running.url if name == "built-in" else running[0]
