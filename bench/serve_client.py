@@ -19,7 +19,7 @@ from typing import Any
 
 KEYS = ("duration", "completed", "failed", "total_output_tokens", "output_throughput")
 TIMES = ("mean_ttft_ms", "median_ttft_ms", "mean_tpot_ms", "median_tpot_ms")
-SPREAD = "0.5"
+SPREAD = 0.5
 """Lengths lie between half and one and a half of what is asked, as real ones differ."""
 
 
@@ -37,7 +37,7 @@ def main(tokenizer: str, answers: Any) -> None:
         if asked["file"]:
             words += ["--dataset-name", "sharegpt", "--dataset-path", asked["file"]]
         else:
-            words += ["--dataset-name", "random", "--random-range-ratio", SPREAD]
+            words += ["--dataset-name", "random", "--random-range-ratio", str(SPREAD)]
             words += ["--random-input-len", str(asked["input"]), "--random-output-len", str(asked["output"])]
         words += ["--request-rate", str(asked["rate"] or "inf"), "--seed", str(asked["seed"])]
         words += ["--max-concurrency", str(asked["concurrency"]), "--ignore-eos", "--temperature", "0"]

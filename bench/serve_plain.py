@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from bench.serve_client import SPREAD
 from danlu.tokenizer.tokenizer import Tokenizer
-
-SPREAD = 0.5
-"""Lengths lie between half and one and a half of what is asked."""
 
 
 class Wish(NamedTuple):
