@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -209,7 +210,7 @@ def test_ctrl_c_stops_the_answer_and_twice_leaves(folder):
     process = subprocess.Popen(
         [sys.executable, "-m", "danlu", "chat", str(endless), *words, "--device", "cpu", "--lang", "en"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": "src", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": "src", "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"},
     )  # fmt: skip
     assert process.stdin and process.stdout and process.stderr
     process.stdin.write("go on\n")
@@ -219,5 +220,57 @@ def test_ctrl_c_stops_the_answer_and_twice_leaves(folder):
     hints = process.stderr.readline() + process.stderr.readline()
     assert "; stopped]" in hints
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) in (0, 130)
-    process.communicate()
+    try:
+        process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # it tells where it is
+        pytest.fail(process.communicate()[1])
+    assert process.returncode in (0, 130)
+
+
+MISSED = """
+import contextlib, signal, threading
+from danlu.base import interrupts
+from danlu.chat_session import attend, lines
+
+interrupts.LOOK = 0.01
+# What another thread catches wakes no wait of this one, like what comes just before a wait.
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+with contextlib.suppress(KeyboardInterrupt):  # the second may come before the next wait
+    attend(lines("you> "), lambda: print("heard", flush=True), lambda line: print(line.upper(), flush=True))
+print("left", flush=True)
+"""
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_ctrl_c_is_heard_where_it_wakes_no_wait(terminal):
+    keys, stdin = pty.openpty() if terminal else os.pipe()[::-1]
+    shown, stdout = (keys, stdin) if terminal else os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", MISSED], stdin=stdin, stdout=stdout,
+        env={**os.environ, "PYTHONPATH": "src", "TERM": "dumb"},
+    )  # fmt: skip
+    for each in {stdin, stdout}:
+        os.close(each)
+
+    def until(text):
+        seen = b""
+        while text not in seen:
+            piece = os.read(shown, 100)
+            assert piece, seen
+            seen += piece
+
+    if terminal:
+        until(b"you> ")
+    for half, echo in ((b"typed ", b"typed "), (b"slowly\n", b"TYPED SLOWLY")):
+        os.write(keys, half)
+        if terminal or echo.isupper():
+            until(echo)
+    process.send_signal(signal.SIGINT)
+    until(b"heard")
+    process.send_signal(signal.SIGINT)
+    until(b"left")
+    assert process.wait(60) == 0
+    for each in {keys, shown}:
+        os.close(each)

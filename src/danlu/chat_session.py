@@ -267,7 +267,8 @@ def lines(prompt: str) -> Iterator[str]:
     typed = ""
     while True:
         try:
-            line = typed_line("... " if typed else prompt)
+            with interrupts.heeded():
+                line = typed_line("... " if typed else prompt)
         except EOFError:
             if typed:
                 yield typed

@@ -5,11 +5,14 @@ An import that is stopped half way is such a thing: what uses the module then me
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 SOON = 10  # seconds in which a failure is taken for a consequence
+LOOK = 0.5  # seconds between two looks at what may have come, while a line is waited for
 
 _last: float | None = None
 
@@ -36,3 +39,19 @@ def forget() -> None:
 def lately() -> bool:
     """Say whether one came within the last seconds."""
     return _last is not None and time.monotonic() - _last < SOON
+
+
+@contextlib.contextmanager
+def heeded() -> Iterator[None]:
+    """Wake what waits for the user now and then, so that it sees every Ctrl-C.
+
+    One that comes after Python last looked and before the system waits would be seen with the next
+    line only. For the main thread, as all handlers.
+    """
+    before = signal.signal(signal.SIGALRM, lambda number, frame: None)
+    signal.setitimer(signal.ITIMER_REAL, LOOK, LOOK)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
