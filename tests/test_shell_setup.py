@@ -279,7 +279,7 @@ def test_a_setup_told_to_end_ends_what_it_waits_for(tmp_path):
         while not subprocess.run(["pgrep", "-P", str(setup.pid), "sleep"], stdout=-3).returncode == 0:
             assert setup.poll() is None
         setup.terminate()
-        told, errors = setup.communicate(timeout=10)
+        told, errors = setup.communicate(timeout=30)
     assert (setup.returncode, told) == (143, "") and "the same command goes on" in errors
     assert said("interruptible echo once; DRY_RUN=1 interruptible echo plan") == "once\necho plan"
     assert bash("interruptible false").returncode == 1

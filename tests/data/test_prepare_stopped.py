@@ -50,7 +50,7 @@ def test_when_it_is_stopped_its_processes_end_too(tmp_path, how):
     workers = wait_for(lambda: len(found := children(process.pid)) == 2 and found)
     time.sleep(0.3)
     process.send_signal(how)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -how) and "Traceback" not in told
     wait_for(lambda: not any(map(alive, workers)))
 
