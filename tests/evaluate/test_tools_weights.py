@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from danlu.base.errors import UserError
 from danlu.eval import command
+from danlu.evaluate.load import provenance
 from danlu.evaluate.tools import ready
 from danlu.evaluate.tools.settings import Settings
 from danlu.evaluate.tools.talk import Ask, Refused
@@ -57,6 +58,18 @@ def test_a_run_is_asked_as_its_weights_are(folder, cases, tmp_path):
     options = ("--cases", str(cases), "--dtype", "float32", "--limit", "4")
     first, second = (report(tmp_path / "report.json", str(path), *options) for path in (folder, run))
     assert [case["messages"] for case in first["cases"]] == [case["messages"] for case in second["cases"]]
+
+
+@pytest.mark.parametrize("tag_weight", [1.0, 10.0])
+def test_a_run_s_answers_are_read_as_its_export_s_are(tag_weight, tmp_path):
+    """Thoughts are looked for where they were taught, whatever the template can write."""
+    run = training_run(tmp_path / "run", MODEL, steps=(0,))
+    settings = run / "config.yaml"
+    settings.write_text(settings.read_text() + f"tag_weight: {tag_weight}\n")
+    export = finished(tmp_path / "export", MODEL)
+    (export / "run.json").write_text(json.dumps(provenance(run)))
+    read = [Weights(place, Settings(), 1, "cpu").about["reasoning_parser"] for place in (run, export)]
+    assert read[0] == read[1] and bool(read[0]) == (tag_weight > 1)
 
 
 def test_one_question_is_answered_or_refused(folder):

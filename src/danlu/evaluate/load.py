@@ -16,7 +16,9 @@ from torch import Tensor
 from danlu.base import config
 from danlu.base.errors import UserError
 from danlu.checkpoint import gather, store
-from danlu.generate import load, packed
+from danlu.generate import load, packed, profile
+from danlu.generate.profile import Profile
+from danlu.generate.prompt import context
 from danlu.hub import models
 from danlu.model import config as model_config
 from danlu.model.decoder import Decoder
@@ -48,6 +50,21 @@ def provenance(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     settings = (folder.parent if folder.name.startswith("step-") else folder) / "config.yaml"
     return load.lineage(config.read(settings)) if settings.is_file() else load.provenance(folder)
+
+
+def profile_of(folder: str | Path, model: Decoder, tokenizer: Tokenizer) -> Profile:
+    """Return how a model is served: as its folder says, or, of a run, as its export will say."""
+    folder = Path(folder)
+    if (folder / "config.json").is_file():
+        return profile.read(folder)
+    return profile.of(
+        tokenizer,
+        architecture="",
+        dtype=str(model.head_weight.dtype).removeprefix("torch."),
+        max_model_len=context(model),
+        stop_token_ids=sorted(load.ends(folder, tokenizer)),
+        provenance=provenance(folder),
+    )
 
 
 @torch.no_grad()

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.base.errors import UserError
-from danlu.evaluate.load import load_model, provenance
-from danlu.generate import profile as profiles
+from danlu.evaluate.load import load_model, profile_of
 from danlu.generate.adapters import Adapters
 from danlu.generate.engine import Engine
 from danlu.generate.load import ends, served_dtype
@@ -75,7 +74,7 @@ def load(
 ) -> Served:
     """Return what a folder holds, ready to be served."""
     model, tokenizer = load_model(folder, device, served_dtype(folder, dtype, device))
-    profile = _profile(folder, model, tokenizer)
+    profile = profile_of(folder, model, tokenizer)
     most = min(profile.max_model_len, context(model))
     if max_len is not None and max_len > most:
         raise UserError(
@@ -100,20 +99,6 @@ def engine_maker(served: Served, slots: int) -> Callable[[], Engine]:
         )
 
     return make
-
-
-def _profile(folder: Path, model: Decoder, tokenizer: Tokenizer) -> Profile:
-    """Return how weights are to be served; nothing is written for a run, so there it is told here."""
-    if (folder / "config.json").is_file():
-        return profiles.read(folder)
-    return profiles.of(
-        tokenizer,
-        architecture="",
-        dtype=str(model.head_weight.dtype).removeprefix("torch."),
-        max_model_len=context(model),
-        stop_token_ids=sorted(ends(folder, tokenizer)),
-        provenance=provenance(folder),
-    )
 
 
 def _advised(folder: Path) -> dict[str, Any]:

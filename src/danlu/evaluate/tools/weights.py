@@ -1,8 +1,8 @@
 """A model in this process: finished weights, a run or a checkpoint, asked as a server would be.
 
 The prompt is what the chat template makes of the messages, the answer is read by the parsers that
-serve.json names, and a server does both in the same way; so both score alike. Many talks are answered in
-one batch, each going on as soon as its own answer is there.
+serve.json names, or will name once a run is exported, and a server does both in the same way; so both score
+alike. Many talks are answered in one batch, each going on as soon as its own answer is there.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from danlu.base.errors import UserError
 from danlu.evaluate import load
 from danlu.evaluate.tools.settings import Settings
 from danlu.evaluate.tools.talk import Ask, Messages, Refused
-from danlu.generate import profile
 from danlu.generate.engine import Engine
 from danlu.generate.load import ends, served_dtype
 from danlu.generate.prompt import context
 from danlu.generate.settings import Sampling
-from danlu.tokenizer import speech
 from danlu.tokenizer.chat import encode_chat
 from danlu.tools.formats import format_of
 from danlu.tools.parse import Message, parse
@@ -40,17 +38,16 @@ class Weights:
         self.folder = Path(folder)
         self.settings = settings
         self.together = together
-        told = profile.read(self.folder) if (self.folder / "config.json").is_file() else None
         model, self._words = load.load_model(folder, device, served_dtype(self.folder, dtype, device))
         model.eval()
-        self._tools = told.tool_parser if told else speech.tool_parser(self._words)
-        self._thoughts = told.reasoning_parser if told else speech.reasoning_parser(self._words)
+        told = load.profile_of(self.folder, model, self._words)
+        self._tools, self._thoughts = told.tool_parser, told.reasoning_parser
         if self._tools is None:
             raise UserError(
                 f"{folder}: its chat template writes no calls", "choose a model whose template knows tools"
             )
-        finish = {*ends(self.folder, self._words), *(told.stop_token_ids if told else ())}
-        length = min(told.max_model_len, context(model)) if told else None
+        finish = {*ends(self.folder, self._words), *told.stop_token_ids}
+        length = min(told.max_model_len, context(model))
         self._engine = Engine(model, self._words, together, length, finish)
         self._asked: dict[int, tuple[Ask, bool]] = {}
         self._texts: dict[int, str] = {}
