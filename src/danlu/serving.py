@@ -128,11 +128,12 @@ def command(
     from danlu.serve import app, running, served
     from danlu.serve.house import House, Rules
     from danlu.serve.meters import Meters
+    from danlu.serve.port import listening
     from danlu.serve.worker import Worker
 
     need_key(host, bool(keys), insecure)
     named = {key: Path(value) for key, value in running.names(adapters).items()}
-    with running.taken_port(host, port) as sock:
+    with listening(host, port) as sock:
         say(words["loading"].format(folder=folder))
         path = Path(folder)
         # In a thread that ends: a thread that has computed keeps its team of OpenMP threads, and beside it

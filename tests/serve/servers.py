@@ -14,6 +14,7 @@ from danlu.model.decoder import Decoder
 from danlu.serve import app, running
 from danlu.serve.house import House, Rules
 from danlu.serve.meters import Meters
+from danlu.serve.port import listening
 from danlu.serve.served import Served, engine_maker
 from danlu.serve.worker import Worker
 from danlu.tokenizer.tokenizer import Tokenizer
@@ -83,7 +84,7 @@ def serving(
     up = threading.Event()
     server = running.Server(app.build(house), worker, grace, up.set)
     house.hang_up = server.hang_up
-    with running.taken_port("127.0.0.1", 0) as sock:
+    with listening("127.0.0.1", 0) as sock:
         thread = threading.Thread(target=running.run, args=(server, sock))
         thread.start()
         assert up.wait(60), "the server did not come up"

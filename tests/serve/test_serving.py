@@ -17,7 +17,8 @@ from danlu.cli import main
 from danlu.generate.engine import complete
 from danlu.generate.prompt import context
 from danlu.generate.sample import Sampling
-from danlu.serve import address, running, served
+from danlu.serve import address, served
+from danlu.serve.port import listening
 from danlu.serving import WORDS, command
 from generate.models import TOKENIZER, finished, tiny
 from serve.plain import asked, events
@@ -124,7 +125,7 @@ def refused(capsys, *words):
 def test_a_token_is_sent_at_once_and_never_waits_for_the_one_before():
     async def delays() -> list[int]:
         met: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
-        with running.taken_port("127.0.0.1", 0) as sock:
+        with listening("127.0.0.1", 0) as sock:
             async with await asyncio.start_server(lambda _, writer: met.put_nowait(writer), sock=sock):
                 _, ours = await asyncio.open_connection(*sock.getsockname())
                 writers = (await met.get(), ours)
@@ -150,8 +151,8 @@ def test_a_port_in_use_is_told_before_anything_is_read(capsys):
 
 
 def test_a_port_is_one_servers_while_its_model_is_still_read():
-    with running.taken_port("127.0.0.1", 0) as sock, pytest.raises(UserError, match="is in use by"):
-        running.taken_port("127.0.0.1", sock.getsockname()[1])
+    with listening("127.0.0.1", 0) as sock, pytest.raises(UserError, match="is in use by"):
+        listening("127.0.0.1", sock.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -162,6 +163,7 @@ def test_a_port_is_one_servers_while_its_model_is_still_read():
             "--api-key KEY (or DANLU_API_KEY=KEY in the environment), or --insecure",
         ),
         (["{}", "--host", "nowhere.invalid", "--insecure"], "is no address of this host"),
+        (["{}", "--host", "2001:db8::1", "--insecure"], "is no address of this host"),
         (["no/such"], "no such folder"),
         (["{}", "--api-key", ""], "--api-key"),
         (["{}", "--api-key", "ключ"], "--api-key"),

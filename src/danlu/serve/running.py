@@ -1,23 +1,18 @@
-"""Listening, saying so, and leaving well.
+"""Serving at a port, and leaving well.
 
-A port is taken before the model is read, so that a server that cannot have it says so at once. SIGTERM or
-Ctrl-C lets answers under way come to their end while new requests get a 503; then, or after the grace, it
-leaves. A second signal ends it now.
+SIGTERM or Ctrl-C lets answers under way come to their end while new requests get a 503; then, or after
+the grace, it leaves. A second signal ends it now.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import os
 import socket
 import sys
 import types
 from collections.abc import Callable, Sequence
 
 import h11
-import psutil
 import uvicorn
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -127,51 +122,6 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             if getattr(connection, "scope", None) is scope and connection.transport:
                 connection.transport.abort()
-
-
-def taken_port(host: str, port: int) -> socket.socket:
-    """Return a socket that listens at a place; who comes before the server runs waits for it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends small pieces at once only where it sees that this is TCP; else each token may wait 40 ms.
-    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((host, port))
-        found.listen()  # or another server could take the same port meanwhile
-        return found
-    except (OSError, OverflowError) as error:
-        found.close()
-        raise _no_port(host, port, error) from None
-
-
-def _no_port(host: str, port: int, error: OSError | OverflowError) -> UserError:
-    number = getattr(error, "errno", None)
-    if number == errno.EADDRINUSE:
-        who = _listener(port)
-        return UserError(
-            f"port {port} of {host} is in use" + (f" by {who}" if who else ""),
-            "--port 0 takes a free one; or end that process, if it is yours",
-        )
-    if number in (errno.EACCES, errno.EPERM):
-        return UserError(
-            f"port {port}: the system does not let you have it", "a port from 1024 on: --port 8000"
-        )
-    if isinstance(error, socket.gaierror) or number == errno.EADDRNOTAVAIL:
-        return UserError(
-            f"--host: '{host}' is no address of this host", "127.0.0.1, or 0.0.0.0 for all of them"
-        )
-    return UserError(f"cannot listen on {host}, port {port}: {error}", "another --host or --port")
-
-
-def _listener(port: int) -> str:
-    """Return who listens on a port, as far as the system tells."""
-    with contextlib.suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections("tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-            if listens and connection.pid:
-                own = " (you)" if connection.pid == os.getpid() else ""
-                return f"{psutil.Process(connection.pid).name()}, process {connection.pid}{own}"
-    return ""
 
 
 def place(sock: socket.socket) -> str:

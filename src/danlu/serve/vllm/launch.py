@@ -9,10 +9,8 @@ stop(server)              nothing of it is left
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -21,7 +19,8 @@ from typing import Any
 
 from danlu.base.errors import UserError
 from danlu.device.containers import engine
-from danlu.serve.address import KEY, bracketed
+from danlu.serve.address import KEY
+from danlu.serve.port import listening
 from danlu.serve.vllm import process, state
 from danlu.serve.vllm.failures import death
 from danlu.serve.vllm.plan import UNSET, Plan
@@ -126,24 +125,14 @@ def environment(plan: Plan) -> dict[str, str]:
 
 
 def need_port(plan: Plan) -> None:
-    """Refuse a port that is taken, naming who has it where that is one of ours."""
+    """Refuse a port that cannot be had, naming who has it."""
     ours = next((each for each in state.servers() if each.port == plan.port and each.running()), None)
     if ours:
         raise UserError(
             f"port {plan.port}: {ours.name} is served there already",
             f"danlu vllm stop {plan.port}, or --port N",
         )
-    family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind((plan.host, plan.port))
-    except OSError as error:
-        ports = error.errno in (errno.EADDRINUSE, errno.EACCES)
-        raise UserError(
-            f"{bracketed(plan.host)}:{plan.port}: {(error.strerror or str(error)).lower()}",
-            "--port N" if ports else "--host 127.0.0.1, or 0.0.0.0 for all addresses of this host",
-        ) from None
+    listening(plan.host, plan.port, "--port N").close()
 
 
 def ready(attended: Attended, plan: Plan, timeout: float) -> list[str]:
