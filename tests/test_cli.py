@@ -18,8 +18,8 @@ def danlu(*words, **options):
 
 def test_help_answers_at_once():
     danlu("--help")  # bytecode is compiled once
-    taken = [1.0]
-    while min(taken) >= 0.2 and len(taken) < 10:  # others may be at work here
+    taken = []
+    for _ in range(3):
         began = time.perf_counter()
         done = danlu("--help")
         taken.append(time.perf_counter() - began)

@@ -138,7 +138,7 @@ def test_what_is_no_sum_or_grows_too_large_is_refused_at_once(text):
         assert str(refused)
     else:  # deep, but a sum
         assert text[0] in "(-" and abs(int(result)) == 1
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - began < 1
     assert "result" in calculate(text) or calculate(text)["error"]
 
 

@@ -16,7 +16,6 @@ from danlu.evaluate.tools.settings import Settings
 from danlu.evaluate.tools.talk import Ask, Messages, Refused
 from danlu.generate.engine import Engine
 from danlu.generate.load import ends, served_dtype
-from danlu.generate.prompt import context
 from danlu.generate.settings import Sampling
 from danlu.tokenizer.chat import encode_chat
 from danlu.tools.formats import format_of
@@ -47,8 +46,7 @@ class Weights:
                 f"{folder}: its chat template writes no calls", "choose a model whose template knows tools"
             )
         finish = {*ends(self.folder, self._words), *told.stop_token_ids}
-        length = min(told.max_model_len, context(model))
-        self._engine = Engine(model, self._words, together, length, finish)
+        self._engine = Engine(model, self._words, together, told.max_model_len, finish)
         self._asked: dict[int, tuple[Ask, bool]] = {}
         self._texts: dict[int, str] = {}
         self._refused: list[tuple[int, Message | Refused]] = []
